@@ -1,0 +1,44 @@
+# Everything a person needs: `make help` lists it. The first target that is run makes .venv (tools/bootstrap).
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint bench docs docs-check clean
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+BIN := .venv/bin
+CODE := $(wildcard agents api bench cli diagnosis domain examples graph ingest retrieval runbooks storage tests tools tracing)
+
+FAULT ?= slow-dependency
+TIMES := $(if $(SEED),--seed '$(SEED)') $(if $(WARMUP),--warmup '$(WARMUP)') $(if $(BROKEN),--broken '$(BROKEN)')
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv with every dependency (other targets do it by themselves)
+	@tools/bootstrap
+
+demo: setup ## Break the example shop, ask why, see the answer: FAULT=bad-deploy SEED=2 WARMUP=40 BROKEN=40
+	@$(BIN)/causegraph demo --fault '$(FAULT)' $(TIMES)
+
+test: setup ## Run the tests, against real private servers
+	@$(BIN)/python -m pytest
+
+test-long: setup ## Run the long tests: kills, fuzzing, soak
+	@$(BIN)/python -m pytest -m long
+
+lint: setup ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports --no-cache
+
+bench: setup ## Run every fault of the shop on a cold stack and score the answers: SEED=2 WARMUP=40 BROKEN=40
+	@$(BIN)/python -m bench.shop $(TIMES)
+
+docs: setup ## Write the generated tables of README.md and docs/
+	@$(BIN)/python tools/docs.py
+
+docs-check: setup ## Check that the generated tables are fresh
+	@$(BIN)/python tools/docs.py --check
+
+clean: ## Remove what make has made: .venv, .tools, caches, dist (never your data)
+	rm -rf .venv .tools dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

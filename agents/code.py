@@ -1,0 +1,32 @@
+"""The code agent: what changed before the symptom, what the orchestrator did, and (once code is indexed) which lines."""
+
+from __future__ import annotations
+
+from agents.state import Deps, Report, State
+from diagnosis.context import CHANGE_REACH_US, change_signals, event_signals
+from domain.times import Window
+from tracing.trace import current_trace
+
+
+async def read_changes(state: State, deps: Deps) -> State:
+    """Collect changes that came before the symptom and trouble that the orchestrator reports."""
+    plan, environment = state["plan"], state["question"].environment
+    if plan.symptom is None:
+        return {"reports": {"code": Report()}}
+    reach = Window(plan.window.start_us - CHANGE_REACH_US, plan.window.end_us)
+    changes = await deps.ledger.note("changes", reach, deps.telemetry.changes(environment, reach))
+    around = Window(plan.baseline.start_us, plan.window.end_us)
+    events = await deps.ledger.note(
+        "orchestrator events", around, deps.telemetry.orchestrator_events(environment, around)
+    )
+    signals = [*change_signals(changes, plan.window.start_us), *event_signals(events, plan.services)]
+    current_trace().decide(
+        what=f"{len(changes)} change(s) and {len(events)} orchestrator event(s) are in reach of the symptom",
+        why="a change can only matter if it came before; a restart if it falls into the window",
+        confidence=0.7,
+        alternatives=[],
+        inputs={"changes": [f"{c.kind} {c.service} {c.version}" for c in changes[-5:]]},
+    )
+    return {
+        "reports": {"code": Report(signals=tuple(signals), notes=("no code indexed: files and lines cannot be named",))}
+    }

@@ -1,0 +1,217 @@
+"""One investigation from question to answer: wait for what was sent before, run the team, keep what was cited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from agents.graph import build_graph
+from agents.question import Question, bounds_of
+from agents.state import Deps, Plan, State
+from domain.errors import CausegraphError, QuestionError
+from domain.settings import Settings
+from domain.times import MINUTE_US, format_us, to_us
+from domain.verdict import Cause, Verdict
+from graph.topology import TopologyGraph
+from ingest.topology import TopologyProjection
+from retrieval.evidence import EvidenceDesk
+from retrieval.lookups import SearchLedger
+from runbooks.library import Library
+from storage.evidence import EvidenceStore
+from storage.incidents import Incident, IncidentStore, make_incident_id
+from storage.telemetry import Telemetry
+from tracing.trace import Sink, current_trace, start_trace
+
+_MAX_QUESTION = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An agent has finished; `text` is what it decided last."""
+
+    agent: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer as the JSON contract has it (docs/api.md)."""
+
+    body: dict[str, Any]
+
+
+class Investigator:
+    """Answers questions over one set of stores. Safe to use for many questions at once."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        telemetry: Telemetry,
+        graph: TopologyGraph,
+        projection: TopologyProjection,
+        library: Library,
+        evidence: EvidenceStore,
+        incidents: IncidentStore,
+        sink: Sink,
+    ) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._graph = graph
+        self._projection = projection
+        self._library = library
+        self._evidence = evidence
+        self._incidents = incidents
+        self._sink = sink
+        self._team = build_graph()
+
+    async def ask(self, question: Question) -> dict[str, Any]:
+        """Return the answer to a question; raises QuestionError or StorageError."""
+        async for part in self.stream(question):
+            if isinstance(part, Answer):
+                return part.body
+        raise CausegraphError("The investigation ended without an answer: see the log.")
+
+    async def stream(self, question: Question) -> AsyncIterator[Progress | Answer]:
+        """Yield what each agent decided as it finishes, and the answer last."""
+        _check(question)
+        began = time.perf_counter()
+        async with start_trace(
+            question.text, question.environment, self._sink, enabled=self._settings.tracing
+        ) as trace:
+            behind = await self._wait_for_watermark()
+            ledger = SearchLedger()
+            desk = EvidenceDesk(self._telemetry, self._graph, question.environment)
+            deps = Deps(
+                telemetry=self._telemetry,
+                graph=self._graph,
+                desk=desk,
+                ledger=ledger,
+                library=self._library,
+                lookback_us=self._settings.lookback_minutes * MINUTE_US,
+            )
+            state: State = {"question": question, "round": 0, "reports": {}}
+            async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
+                if mode == "values":
+                    state = chunk  # type: ignore[assignment]
+                else:
+                    for agent in chunk:
+                        yield Progress(str(agent), _last_decision(str(agent)))
+            body = await self._finish(question, state, desk, trace.id, behind, began)
+        yield Answer(body)
+
+    async def _wait_for_watermark(self) -> tuple[str, ...]:
+        """Let the graph catch up with everything acknowledged so far; say so if it does not in time."""
+        head = await self._telemetry.head_seq()
+        if await self._projection.wait_for(head, self._settings.watermark_seconds):
+            return ()
+        return ("the newest records: the topology graph has not caught up with them yet",)
+
+    async def _finish(
+        self,
+        question: Question,
+        state: State,
+        desk: EvidenceDesk,
+        trace_id: str,
+        behind: tuple[str, ...],
+        began: float,
+    ) -> dict[str, Any]:
+        cited = {i for claim in state["claims"] for i in claim.evidence}
+        cited |= {i for cause in state["verdict"].causes for i in cause.evidence}
+        cited |= {i for cause in state["verdict"].causes for ids in cause.hop_evidence.values() for i in ids}
+        cited |= {i for ruled in state["verdict"].ruled_out for i in ruled.evidence}
+        kept = [desk.found[i] for i in sorted(cited) if i in desk.found]
+        current_trace().evidence(sorted(desk.found))
+        current_trace().evidence([e.id for e in kept], cited=True)
+        await self._evidence.save(kept, {e.id: desk.records[e.id] for e in kept}, found_by=trace_id)
+        body = _answer_body(question, state, trace_id, behind)
+        body["budget"] = {"seconds": round(time.perf_counter() - began, 3), "tokens": 0, "cost": 0.0}
+        incident = Incident(
+            id=question.incident_id or make_incident_id(),
+            environment=question.environment,
+            thread_id=question.thread_id,
+            trace_id=trace_id,
+            created_us=to_us(datetime.now(UTC)),
+            question=question.text,
+            outcome=state["verdict"].outcome,
+            answer=body,
+            **_bounds(state["plan"]),
+        )
+        body["incident_id"] = incident.id
+        await self._incidents.save(incident)
+        return body
+
+
+def _bounds(plan: Plan) -> dict[str, Any]:
+    if plan.symptom is None:
+        return {}
+    ended = plan.symptom.end_us if plan.symptom.recovered else None
+    return {"service": plan.symptom.service, "started_us": plan.symptom.start_us, "ended_us": ended}
+
+
+def _check(question: Question) -> None:
+    if not question.text.strip():
+        raise QuestionError("The question is empty.")
+    if len(question.text) > _MAX_QUESTION:
+        raise QuestionError(f"The question is longer than {_MAX_QUESTION} characters.")
+    if question.from_us is not None and question.from_us > question.at_us:
+        raise QuestionError("`from` lies after the moment of asking (`at`, by default now).")
+    if question.from_us is not None and question.to_us is not None and question.to_us < question.from_us:
+        raise QuestionError("`to` lies before `from`.")
+    bounds_of(question)
+
+
+def _last_decision(agent: str) -> str:
+    view = current_trace().view()
+    spans = {stage.span_id for stage in view.stages if stage.name == agent}
+    return next((d.what for d in reversed(view.decisions) if d.span_id in spans), "")
+
+
+def _answer_body(question: Question, state: State, trace_id: str, behind: tuple[str, ...]) -> dict[str, Any]:
+    verdict, judgement, runbook = state["verdict"], state["judgement"], state.get("runbook")
+    return {
+        "answer": state["answer"],
+        "language": "en",
+        "environment": question.environment,
+        "thread_id": question.thread_id,
+        "incident_id": question.incident_id,
+        "trace_id": trace_id,
+        "verdict": _verdict_body(verdict, behind),
+        "claims": [{"text": claim.text, "evidence": list(claim.evidence)} for claim in state["claims"]],
+        "runbook": asdict(runbook) if runbook else None,
+        "workflow": None,
+        "judge": asdict(judgement),
+        "window": {"from": format_us(state["plan"].window.start_us), "to": format_us(state["plan"].window.end_us)},
+    }
+
+
+def _verdict_body(verdict: Verdict, behind: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "reasons": list(verdict.reasons),
+        "causes": [_cause_body(cause) for cause in verdict.causes],
+        "ranking": [asdict(ranked) for ranked in verdict.ranking],
+        "ruled_out": [asdict(ruled) for ruled in verdict.ruled_out],
+        "not_seen": [*verdict.not_seen, *behind],
+    }
+
+
+def _cause_body(cause: Cause) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "service": cause.service,
+        "fault_class": cause.fault_class,
+        "confidence": cause.confidence,
+        "onset": format_us(cause.onset_us),
+        "path": list(cause.path),
+        "inferred_hops": list(cause.inferred_hops),
+        "evidence": list(cause.evidence),
+        "hop_evidence": {hop: list(ids) for hop, ids in cause.hop_evidence.items()},
+    }
+    if cause.component:
+        body["component"] = cause.component
+    if cause.change_id:
+        body["change"] = cause.change_id
+    return body

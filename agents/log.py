@@ -1,0 +1,80 @@
+"""The log agent: which lines are new, which burst, which stopped, and whom they name."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from agents.state import Deps, Plan, Report, State
+from diagnosis.logs import compare_templates, log_signals
+from diagnosis.signals import Ref, Signal
+from tracing.trace import current_trace
+
+_EXAMPLES = 12
+_MIN_REQUESTS = 5
+
+
+async def read_logs(state: State, deps: Deps) -> State:
+    """Compare log templates before and after the symptom began."""
+    plan, environment = state["plan"], state["question"].environment
+    if plan.symptom is None:
+        return {"reports": {"log": Report()}}
+    telemetry, ledger = deps.telemetry, deps.ledger
+    before = await ledger.note("templates before", plan.baseline, telemetry.template_counts(environment, plan.baseline))
+    after = await ledger.note("templates since", plan.window, telemetry.template_counts(environment, plan.window))
+    if not before and not after:
+        return {"reports": {"log": Report(not_seen=("logs: no log events were reported in this window",))}}
+    old = {count.template_id for count in before}
+    ids = {count.template_id for count in (*before, *after)}
+    texts = await telemetry.template_texts(ids)
+    fresh = {count.template_id for count in after} - old
+    known = await telemetry.seen_before(environment, fresh, plan.baseline.start_us)
+    shifts = compare_templates(
+        before, after, await _scales(environment, plan, deps), texts, known, plan.window.start_us
+    )
+    signals = await _with_examples(log_signals(shifts, plan.window, plan.services), plan, environment, deps)
+    current_trace().decide(
+        what=f"{len(signals)} log signals from {len(shifts)} templates",
+        why="templates were compared with their own rate before the symptom",
+        confidence=0.8 if before else 0.3,
+        alternatives=[],
+        inputs={"strongest": [f"{s.service} {s.name} {s.strength:.2f}" for s in _strongest(signals)[:5]]},
+    )
+    not_seen = () if before else ("logs from before the symptom: every template looks new",)
+    return {"reports": {"log": Report(signals=tuple(signals), not_seen=not_seen)}}
+
+
+async def _scales(environment: str, plan: Plan, deps: Deps) -> dict[str, float]:
+    """Return by how much each service's work grew from the baseline to the window; "" holds the ratio of their lengths.
+
+    Lines are compared per request where requests are counted: twice the traffic writes twice the lines.
+    """
+    length = plan.window.seconds / plan.baseline.seconds if plan.baseline.seconds else 0.0
+    scales = {"": length}
+    if plan.spans:
+        before = await deps.telemetry.activity(environment, plan.baseline)
+        after = await deps.telemetry.activity(environment, plan.window)
+        for service, was in before.items():
+            if was.requests >= _MIN_REQUESTS:
+                now = after.get(service)
+                scales[service] = (now.requests if now else 0) / was.requests
+    return scales
+
+
+def _strongest(signals: list[Signal]) -> list[Signal]:
+    return sorted(signals, key=lambda s: (-s.strength, s.service, s.text))
+
+
+async def _with_examples(signals: list[Signal], plan: Plan, environment: str, deps: Deps) -> list[Signal]:
+    """Put the first real line of a template before the count of its lines, for the strongest signals."""
+    chosen = _strongest([s for s in signals if s.refs and s.name in ("new_error_log", "error_burst")])[:_EXAMPLES]
+    keys = [signal.refs[0].as_key() for signal in chosen]
+    rows = await asyncio.gather(
+        *(deps.telemetry.log_examples(environment, key["template_id"], key["service"], plan.window, 1) for key in keys)
+    )
+    found = {
+        id(signal): replace(signal, refs=(Ref.to("log", id=lines[0].id), *signal.refs))
+        for signal, lines in zip(chosen, rows, strict=True)
+        if lines
+    }
+    return [found.get(id(signal), signal) for signal in signals]

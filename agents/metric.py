@@ -1,0 +1,80 @@
+"""The metric agent: which series left their range, and which services fell silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.state import Deps, Plan, Report, State
+from diagnosis.context import metric_score, metric_signals, silence_signals
+from diagnosis.golden import find_excesses, golden_signals, role_of, symptom_of
+from diagnosis.signals import Signal
+from domain.errors import GraphError
+from domain.observed import MetricShift
+from domain.times import Window
+from tracing.trace import current_trace
+
+_PEAKS = 20
+_MIN_SCORE = 6.0
+
+
+async def read_metrics(state: State, deps: Deps) -> State:
+    """Compare every metric series and every service's traffic before and after the symptom began."""
+    plan, environment = state["plan"], state["question"].environment
+    if plan.symptom is None:
+        return {"reports": {"metric": Report()}}
+    telemetry, split = deps.telemetry, plan.window.start_us
+    whole = Window(plan.baseline.start_us, plan.window.end_us)
+    shifts = await deps.ledger.note("metric series", whole, telemetry.metric_shifts(environment, whole, split))
+    moved = sorted((s for s in shifts if metric_score(s) >= _MIN_SCORE), key=lambda s: (-metric_score(s), s[:3]))
+    peaks = {}
+    for shift in moved[:_PEAKS]:
+        extreme = await telemetry.metric_extreme(environment, shift, plan.window, shift.before_mean or 0.0)
+        if extreme is not None:
+            peaks[shift[:3]] = extreme[0]
+    signals = metric_signals(shifts, peaks, split)
+    if plan.spans:
+        before = await telemetry.activity(environment, plan.baseline)
+        after = await telemetry.activity(environment, plan.window)
+        signals += silence_signals(before, after, plan.baseline, plan.window)
+    unexplained: dict[str, float] = {}
+    if not plan.spans:
+        golden, unexplained = await _golden(environment, plan, shifts, deps)
+        signals += golden
+    current_trace().decide(
+        what=f"{len(signals)} metric signals from {len(shifts)} series",
+        why="each series' mean was compared with its own deviation before the symptom",
+        confidence=0.6 if shifts else 0.2,
+        alternatives=[],
+        inputs={"moved": [f"{s.service} {s.name}" for s in moved[:5]]},
+    )
+    missing = () if shifts else ("metrics: none were reported in this window",)
+    return {"reports": {"metric": Report(signals=tuple(signals), not_seen=missing, unexplained=unexplained)}}
+
+
+async def _golden(
+    environment: str, plan: Plan, shifts: Sequence[MetricShift], deps: Deps
+) -> tuple[list[Signal], dict[str, float]]:
+    """Latency and errors from metrics alone, for a system that sends no request traces."""
+    excesses = find_excesses(shifts)
+    calls = await read_calls(environment, plan.window.end_us, deps)
+    service, name = (plan.symptom.service, plan.symptom.operation) if plan.symptom else ("", "")
+    role = role_of(name) if plan.symptom and plan.symptom.kind == "metrics" else None
+    felt = symptom_of(excesses, [service] if service else [], calls, "errors" if role == "availability" else role)
+    if felt is None:
+        return [], {}
+    alike = excesses[felt.role]
+    peaks = {}
+    for excess in sorted(alike.values(), key=lambda e: (-e.amount, e.service))[:_PEAKS]:
+        extreme = await deps.telemetry.metric_extreme(environment, excess.shift, plan.window, excess.before)
+        if extreme is not None:
+            peaks[excess.shift[:3]] = extreme[0]
+    return golden_signals(alike, felt, calls, plan.window, peaks)
+
+
+async def read_calls(environment: str, moment_us: int, deps: Deps) -> list[tuple[str, str]]:
+    """Return who calls whom as of a moment; nobody, where the graph cannot be reached."""
+    try:
+        edges = await deps.graph.edges_as_of(environment, max(0, moment_us - 1))
+    except GraphError:
+        return []
+    return sorted({(edge.source, edge.target) for edge in edges})

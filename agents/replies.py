@@ -1,0 +1,222 @@
+"""What every way in (HTTP, pages, command line) replies with: records, lists and errors as plain JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from blake3 import blake3
+
+from agents.plain import program_version
+from domain.errors import GraphError, NotFound, QuestionError, StorageError
+from domain.evidence import canonical_bytes
+from domain.telemetry import DEFAULT_ENVIRONMENT
+from domain.times import LATEST_US, format_us, parse_time_us
+from ingest.fields import clean_environment
+from retrieval.evidence import read_record
+from storage.incidents import Incident
+from storage.traces import TraceRow
+from tracing.scorecard import scorecard, to_json
+
+if TYPE_CHECKING:
+    from agents.question import Question
+    from agents.services import Services
+
+_PING_SECONDS = 2.0
+_TRACES_LOOKED_AT = 500
+_THREAD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def read_time(name: str, value: str | int | float | None) -> int | None:
+    """Return microseconds of a time as given by a person; raises QuestionError that names the field."""
+    if value is None or value == "":
+        return None
+    try:
+        return parse_time_us(value)
+    except (ValueError, OverflowError) as exc:
+        raise QuestionError(f"`{name}`: {exc}") from exc
+
+
+def make_question(
+    text: str,
+    environment: str = "",
+    *,
+    at_us: int | None = None,
+    from_us: int | None = None,
+    to_us: int | None = None,
+    thread_id: str = "",
+    incident_id: str = "",
+) -> Question:
+    """Return a question with everything filled in that was left out; raises QuestionError for names that do not fit."""
+    from agents.question import Question
+
+    if not _THREAD.fullmatch(thread_id):
+        raise QuestionError("The thread must be at most 64 letters, digits and signs of `_.:-`.")
+    try:
+        # As ingest cleans it: a blank at the end makes no other environment.
+        environment = clean_environment(environment)
+    except ValueError as exc:
+        raise QuestionError(f"`environment`: {exc}") from exc
+    return Question(
+        text=text,
+        environment=environment or DEFAULT_ENVIRONMENT,
+        at_us=time.time_ns() // 1000 if at_us is None else at_us,
+        from_us=from_us,
+        to_us=to_us,
+        thread_id=thread_id or f"thr-{secrets.token_hex(6)}",
+        incident_id=incident_id,
+    )
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+async def reread_evidence(services: Services, evidence_id: str, environment: str | None = None) -> dict[str, Any]:
+    """Return evidence, its record as it reads now, and whether that is what was cited.
+
+    `state` is `unchanged`, `changed` or `gone`; for the last two `cited_record` is the copy kept when it was cited, if
+    there is one. Raises NotFound for evidence that is not known.
+    """
+    evidence = await services.evidence.load(environment, evidence_id)
+    now: Mapping[str, Any] | None = None
+    reason = ""
+    try:
+        now = await read_record(services.telemetry, services.graph, evidence.environment, evidence.kind, evidence.key)
+    except NotFound as exc:
+        state, reason = "gone", str(exc)
+    else:
+        same = blake3(canonical_bytes(now)).hexdigest() == evidence.digest
+        state = "unchanged" if same else "changed"
+    cited = now
+    if state != "unchanged":
+        try:
+            cited = json.loads(await services.evidence.stored_bytes(evidence))
+        except NotFound as exc:
+            cited, reason = None, f"{reason} {exc}".strip()
+    return {
+        **evidence.to_json(),
+        "time": format_us(evidence.time_us),
+        "state": state,
+        "reason": reason,
+        "record": now,
+        "cited_record": cited,
+    }
+
+
+# -- incidents and traces ----------------------------------------------------------------------------------------------
+
+
+async def list_incidents(
+    services: Services, environment: str = "", limit: int = 50, before_us: int = LATEST_US
+) -> list[dict[str, Any]]:
+    """Return the newest incidents of one environment, or of all, without their answers."""
+    environments = [environment] if environment else await _environments_asked(services)
+    async with asyncio.TaskGroup() as group:
+        lists = [group.create_task(services.incidents.list(name, limit, before_us)) for name in environments]
+    found = sorted((i for task in lists for i in task.result()), key=lambda i: (i.created_us, i.id), reverse=True)
+    return [incident_line(incident) for incident in found[:limit]]
+
+
+async def _environments_asked(services: Services) -> list[str]:
+    """Return every environment that may have incidents: one can be asked about although it never sent anything."""
+    asked = {row.environment for row in await services.traces.list(None, _TRACES_LOOKED_AT)}
+    return sorted({*asked, *await services.telemetry.environments(), DEFAULT_ENVIRONMENT})
+
+
+def incident_line(incident: Incident) -> dict[str, Any]:
+    """Return an incident without its answer."""
+    causes = incident.answer.get("verdict", {}).get("causes", [])
+    return {
+        "id": incident.id,
+        "environment": incident.environment,
+        "question": incident.question,
+        "outcome": incident.outcome,
+        "causes": [str(cause.get("service", "")) for cause in causes],
+        "service": incident.service,
+        "created": format_us(incident.created_us),
+        "started": None if incident.started_us is None else format_us(incident.started_us),
+        "ended": None if incident.ended_us is None else format_us(incident.ended_us),
+        "thread_id": incident.thread_id,
+        "trace_id": incident.trace_id,
+    }
+
+
+async def read_incident(services: Services, incident_id: str) -> dict[str, Any]:
+    """Return an incident with its answer; raises NotFound."""
+    incident = await services.incidents.get(incident_id)
+    return {**incident_line(incident), "answer": dict(incident.answer)}
+
+
+async def list_traces(
+    services: Services, environment: str = "", limit: int = 50, before_us: int = LATEST_US
+) -> list[dict[str, Any]]:
+    """Return the newest traces of one environment, or of all."""
+    return [_trace_line(row) for row in await services.traces.list(environment or None, limit, before_us)]
+
+
+def _trace_line(row: TraceRow) -> dict[str, Any]:
+    seconds = None if row.ended_us is None else (row.ended_us - row.started_us) / 1_000_000
+    return {**asdict(row), "started": format_us(row.started_us), "seconds": seconds}
+
+
+async def read_trace(services: Services, trace_id: str) -> dict[str, Any]:
+    """Return a folded trace with its scorecard; raises NotFound."""
+    view = await services.traces.load(trace_id)
+    return {**to_json(view), "started": format_us(view.started_us), "scorecard": scorecard(view)}
+
+
+# -- the state of the program ------------------------------------------------------------------------------------------
+
+
+async def read_health(services: Services) -> dict[str, Any]:
+    """Return whether each server answers; `status` is `ok` only if all do."""
+
+    async def ask(ping: Any) -> str:
+        try:
+            await asyncio.wait_for(ping(), _PING_SECONDS)
+        except (StorageError, GraphError, TimeoutError):
+            return "down"
+        return "up"
+
+    mariadb, falkordb = await asyncio.gather(ask(services.database.ping), ask(services.graph.ping))
+    status = "ok" if mariadb == falkordb == "up" else "degraded"
+    return {"status": status, "version": program_version(), "servers": {"mariadb": mariadb, "falkordb": falkordb}}
+
+
+async def read_info(services: Services) -> dict[str, Any]:
+    """Return the version, the environments, some counts, and the settings without their secrets."""
+    environments = await services.telemetry.environments()
+    keys: Sequence[Any] = await services.keys.list()
+    return {
+        "version": program_version(),
+        "environments": environments,
+        "counts": {
+            "environments": len(environments),
+            "ingest_batches": await services.telemetry.head_seq(),
+            "runbooks": len(services.library.runbooks),
+            "keys": sum(key.revoked_us is None for key in keys),
+        },
+        "settings": _public_settings(services),
+    }
+
+
+def _public_settings(services: Services) -> dict[str, Any]:
+    settings = services.settings.model_dump(mode="json", exclude={"api_key"})
+    return settings | {name: _without_password(settings[name]) for name in ("database_url", "graph_url")}
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))

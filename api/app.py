@@ -1,0 +1,111 @@
+"""The application: every way in over HTTP, on one set of services."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agents.plain import error_body, program_version
+from agents.services import Services
+from api.auth import Gate
+from api.chat import Desk, chat_router
+from api.errors import install_error_handlers
+from api.ingest import ingest_router
+from api.pages import Pages, is_page, pages_router
+from api.records import records_router
+from api.topology import topology_router
+from domain.errors import PayloadTooLarge
+
+_BODY_BYTES = 256 * 1024
+# No scripts at all, and no style but our own: telemetry that found a way into a page could still do nothing there.
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+
+
+def build_app(services: Services, instance: str = "") -> FastAPI:
+    """Build the application. While it runs, it also keeps the topology graph up to date with what is ingested."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with services.projecting():
+            yield
+
+    app = FastAPI(
+        title="Causegraph", version=program_version(), lifespan=lifespan, docs_url=None, redoc_url=None
+    )  # the documentation pages load scripts from elsewhere; /openapi.json is there
+    gate = Gate(services.keys, services.settings.data_dir)
+    desk = Desk(services)
+    pages = Pages(services, gate, desk)
+    _ = services.investigator  # imported now, so that the first question does not wait for it
+
+    async def tell_projection() -> AsyncIterator[None]:
+        yield
+        services.projection.notify()
+
+    app.include_router(ingest_router(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
+    app.include_router(chat_router(desk, gate))
+    app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
+    app.include_router(topology_router(services, gate))
+    app.include_router(pages_router(pages))
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    install_error_handlers(app, is_page, pages.render_error, _HEADERS)
+    pages.install_login_redirect(app)
+    app.add_middleware(_BoundBodies)
+    app.add_middleware(_SafeHeaders)
+    return app
+
+
+class _SafeHeaders:
+    """Adds the headers that tell browsers to be careful."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in _RAW_HEADERS if pair[0] not in own)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _BoundBodies:
+    """Reads the small bodies that are expected where no telemetry is taken in (ingest has a bound of its own)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(("/v1/", "/ingest/")):
+            await self._app(scope, receive, send)
+            return
+        messages: list[Message] = []
+        size = 0
+        while not messages or messages[-1].get("more_body"):
+            messages.append(await receive())
+            size += len(messages[-1].get("body", b""))
+            if size > _BODY_BYTES:
+                error = PayloadTooLarge(f"The body is larger than the {_BODY_BYTES} bytes that are taken here.")
+                await JSONResponse(error_body(error), 413, {"Connection": "close"})(scope, receive, send)
+                return
+        waiting = iter(messages)
+
+        async def receive_again() -> Message:
+            return next(waiting, None) or await receive()
+
+        await self._app(scope, receive_again, send)

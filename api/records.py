@@ -1,0 +1,67 @@
+"""What is stored, as JSON: health, facts about the program, incidents, evidence, traces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+
+from agents import replies
+from agents.services import Services
+from api.auth import Gate
+from domain.times import LATEST_US
+
+type _Environment = Annotated[str, Query(max_length=64, description="Only of this environment; else of all.")]
+type _Limit = Annotated[int, Query(ge=1, le=500)]
+type _Before = Annotated[str, Query(max_length=40, description="Only older than this time.")]
+
+
+def records_router(services: Services, gate: Gate, instance: str) -> APIRouter:
+    """Build the router. `instance` names this process, so that a command can tell that it talks to the right one."""
+    router = APIRouter(tags=["records"])
+    may_read = [Depends(gate.require("read"))]
+
+    @router.get("/health")
+    async def health() -> JSONResponse:
+        """Say whether the servers answer: 200, or 503 if one does not. Needs no key."""
+        body = await replies.read_health(services)
+        return JSONResponse(body | {"instance": instance}, 200 if body["status"] == "ok" else 503)
+
+    @router.get("/info", dependencies=may_read)
+    async def info() -> dict[str, Any]:
+        """Version, environments, counts, and settings without secrets."""
+        return await replies.read_info(services)
+
+    @router.get("/incidents", dependencies=may_read)
+    async def incidents(environment: _Environment = "", limit: _Limit = 50, before: _Before = "") -> JSONResponse:
+        """The newest incidents, without their answers."""
+        before_us = replies.read_time("before", before)
+        found = await replies.list_incidents(
+            services, environment, limit, LATEST_US if before_us is None else before_us
+        )
+        return JSONResponse({"incidents": found})
+
+    @router.get("/incidents/{incident_id}", dependencies=may_read)
+    async def incident(incident_id: str) -> JSONResponse:
+        """One incident with its answer."""
+        return JSONResponse(await replies.read_incident(services, incident_id))
+
+    @router.get("/evidence/{evidence_id}", dependencies=may_read)
+    async def evidence(evidence_id: str, environment: _Environment = "") -> JSONResponse:
+        """One piece of evidence, its record as it reads now, and whether that is still what was cited."""
+        return JSONResponse(await replies.reread_evidence(services, evidence_id, environment or None))
+
+    @router.get("/traces", dependencies=may_read)
+    async def traces(environment: _Environment = "", limit: _Limit = 50, before: _Before = "") -> JSONResponse:
+        """The newest traces."""
+        before_us = replies.read_time("before", before)
+        found = await replies.list_traces(services, environment, limit, LATEST_US if before_us is None else before_us)
+        return JSONResponse({"traces": found})
+
+    @router.get("/traces/{trace_id}", dependencies=may_read)
+    async def trace(trace_id: str) -> JSONResponse:
+        """One trace: stages, decisions, search ledger, judges, scorecard."""
+        return JSONResponse(await replies.read_trace(services, trace_id))
+
+    return router

@@ -1,0 +1,319 @@
+"""What commands ask: the running server of the data folder over HTTP, or the same services in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cli.server import find_server, read_local_key
+from domain import errors
+from domain.errors import CausegraphError, PayloadError
+from domain.local import Progress
+
+if TYPE_CHECKING:
+    import httpx
+
+    from agents.services import Services
+    from domain.settings import Settings
+
+_ASK_SECONDS = 300.0
+INGEST_KINDS = ("logs", "changes", "events", "topology")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as typed; times are microseconds since 1970."""
+
+    text: str
+    environment: str = ""
+    at_us: int | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    thread_id: str = ""
+
+
+class Backend(Protocol):
+    """What both give. Every method raises CausegraphError."""
+
+    address: str
+
+    def ask(self, asked: Asked) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield (`progress`, {agent, text}) as agents finish, and (`answer`, body) last."""
+
+    async def ingest(self, kind: str, body: bytes, content_type: str, environment: str) -> dict[str, Any]:
+        """Send records of a kind and return the receipt."""
+
+    async def info(self) -> dict[str, Any]: ...
+
+    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]: ...
+
+    async def incident(self, incident_id: str) -> dict[str, Any]: ...
+
+    async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]: ...
+
+    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]: ...
+
+    async def trace(self, trace_id: str) -> dict[str, Any]: ...
+
+    async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]: ...
+
+    async def topology_paths(self, cause: str, symptom: str, environment: str, at_us: int | None) -> dict[str, Any]: ...
+
+    async def topology_diff(self, earlier_us: int, later_us: int, environment: str) -> dict[str, Any]: ...
+
+    async def topology_picture(self, environment: str, at_us: int | None) -> str: ...
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings, progress: Progress, *, investigate: bool = False) -> AsyncIterator[Backend]:
+    """Provide whichever backend there is: the running server, else this process (with the local stack started).
+
+    `investigate` says that a question will be asked, so that the graph is kept up to date meanwhile.
+    """
+    server = find_server(settings.data_dir)
+    if server is not None:
+        import httpx
+
+        key = settings.api_key or read_local_key(settings.data_dir)
+        timeout = httpx.Timeout(30.0, read=_ASK_SECONDS)
+        async with httpx.AsyncClient(base_url=server.address, headers={"X-API-Key": key}, timeout=timeout) as client:
+            yield ServerBackend(client, server.address)
+        return
+    from cli.services import open_services
+
+    async with open_services(settings, progress) as services:
+        if not investigate:
+            yield LocalBackend(services)
+            return
+        async with services.projecting():
+            yield LocalBackend(services)
+
+
+class LocalBackend:
+    """The services of this process."""
+
+    address = ""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def ask(self, asked: Asked) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        from agents.investigate import Progress as AgentProgress
+        from agents.replies import make_question
+
+        question = make_question(
+            asked.text,
+            asked.environment,
+            at_us=asked.at_us,
+            from_us=asked.from_us,
+            to_us=asked.to_us,
+            thread_id=asked.thread_id,
+        )
+        async for part in self._services.investigator.stream(question):
+            if isinstance(part, AgentProgress):
+                yield "progress", {"agent": part.agent, "text": part.text}
+            else:
+                yield "answer", part.body
+
+    async def ingest(self, kind: str, body: bytes, content_type: str, environment: str) -> dict[str, Any]:
+        from ingest.service import Delivery
+
+        ingest = self._services.ingest
+        accept = {
+            "logs": ingest.accept_logs,
+            "changes": ingest.accept_changes,
+            "events": ingest.accept_events,
+            "topology": ingest.accept_topology,
+        }[kind]
+        receipt = await accept(Delivery(body=body, content_type=content_type, environment=environment))
+        return asdict(receipt)
+
+    async def info(self) -> dict[str, Any]:
+        from agents import replies
+
+        return await replies.read_info(self._services)
+
+    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]:
+        from agents import replies
+
+        return await replies.list_incidents(self._services, environment, limit)
+
+    async def incident(self, incident_id: str) -> dict[str, Any]:
+        from agents import replies
+
+        return await replies.read_incident(self._services, incident_id)
+
+    async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]:
+        from agents import replies
+
+        return await replies.reread_evidence(self._services, evidence_id, environment or None)
+
+    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]:
+        from agents import replies
+
+        return await replies.list_traces(self._services, environment, limit)
+
+    async def trace(self, trace_id: str) -> dict[str, Any]:
+        from agents import replies
+
+        return await replies.read_trace(self._services, trace_id)
+
+    async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
+        from agents import topology_replies
+
+        return await topology_replies.read_topology(self._services, environment, at_us)
+
+    async def topology_paths(self, cause: str, symptom: str, environment: str, at_us: int | None) -> dict[str, Any]:
+        from agents import topology_replies
+
+        return await topology_replies.read_paths(self._services, cause, symptom, environment, at_us)
+
+    async def topology_diff(self, earlier_us: int, later_us: int, environment: str) -> dict[str, Any]:
+        from agents import topology_replies
+
+        return await topology_replies.read_diff(self._services, earlier_us, later_us, environment)
+
+    async def topology_picture(self, environment: str, at_us: int | None) -> str:
+        from agents import topology_replies
+
+        return await topology_replies.draw_topology(self._services, environment, at_us)
+
+
+class ServerBackend:
+    """A running server."""
+
+    def __init__(self, client: httpx.AsyncClient, address: str) -> None:
+        self._client = client
+        self.address = address
+
+    async def ask(self, asked: Asked) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        import httpx
+
+        given = {
+            "question": asked.text,
+            "environment": asked.environment,
+            "at": asked.at_us,
+            "from": asked.from_us,
+            "to": asked.to_us,
+            "thread_id": asked.thread_id,
+        }
+        # As text: an epoch number of the year 1970 in microseconds would be read as seconds.
+        body = {
+            name: _time_text(value) if isinstance(value, int) else value
+            for name, value in given.items()
+            if value not in (None, "") or name == "question"
+        }
+        try:
+            async with self._client.stream("POST", "/chat", json=body | {"stream": True}) as response:
+                if response.status_code != 200:
+                    raise _error_of(await response.aread())
+                async for name, data in _read_events(response):
+                    if name == "error":
+                        raise _error_of(json.dumps(data).encode())
+                    yield name, data
+        except httpx.TransportError as exc:
+            raise _unreachable(self.address, exc) from exc
+
+    async def ingest(self, kind: str, body: bytes, content_type: str, environment: str) -> dict[str, Any]:
+        query = {"environment": environment} if environment else {}
+        headers = {"Content-Type": content_type} if content_type else {}
+        reply = await self._call("POST", f"/ingest/{kind}", query, content=body, headers=headers)
+        return {"ids": [], **reply}
+
+    async def info(self) -> dict[str, Any]:
+        return await self._call("GET", "/info", {})
+
+    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]:
+        reply = await self._call("GET", "/incidents", {"environment": environment, "limit": limit})
+        return list(reply["incidents"])
+
+    async def incident(self, incident_id: str) -> dict[str, Any]:
+        return await self._call("GET", f"/incidents/{_segment(incident_id)}", {})
+
+    async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]:
+        return await self._call("GET", f"/evidence/{_segment(evidence_id)}", {"environment": environment})
+
+    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]:
+        reply = await self._call("GET", "/traces", {"environment": environment, "limit": limit})
+        return list(reply["traces"])
+
+    async def trace(self, trace_id: str) -> dict[str, Any]:
+        return await self._call("GET", f"/traces/{_segment(trace_id)}", {})
+
+    async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
+        return await self._call("GET", "/topology", {"environment": environment, **_at(at_us)})
+
+    async def topology_paths(self, cause: str, symptom: str, environment: str, at_us: int | None) -> dict[str, Any]:
+        query = {"cause": cause, "symptom": symptom, "environment": environment, **_at(at_us)}
+        return await self._call("GET", "/topology/path", query)
+
+    async def topology_diff(self, earlier_us: int, later_us: int, environment: str) -> dict[str, Any]:
+        query = {"from": _time_text(earlier_us), "to": _time_text(later_us), "environment": environment}
+        return await self._call("GET", "/topology/diff", query)
+
+    async def topology_picture(self, environment: str, at_us: int | None) -> str:
+        response = await self._request("GET", "/topology.svg", {"environment": environment, **_at(at_us)})
+        if response.status_code != 200:
+            raise _error_of(response.content)
+        return response.text
+
+    async def _call(self, method: str, path: str, query: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
+        response = await self._request(method, path, query, **rest)
+        receipt = path.startswith("/ingest/") and response.status_code == 400 and b'"accepted"' in response.content
+        if response.status_code != 200 and not receipt:
+            raise _error_of(response.content)
+        return dict(response.json())
+
+    async def _request(self, method: str, path: str, query: Mapping[str, Any], **rest: Any) -> httpx.Response:
+        import httpx
+
+        try:
+            return await self._client.request(method, path, params=query, **rest)
+        except httpx.TransportError as exc:
+            raise _unreachable(self.address, exc) from exc
+
+
+async def _read_events(response: httpx.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    async for line in response.aiter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+def _error_of(body: bytes) -> CausegraphError:
+    """Return the error that a server replied with."""
+    try:
+        read = json.loads(body)
+        kind = getattr(errors, str(read["error"]), None)
+        if isinstance(kind, type) and issubclass(kind, CausegraphError):
+            return kind(str(read["message"]))
+        message = str(read.get("message") or read["error"])
+        return PayloadError(message) if "message" not in read else CausegraphError(message)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return CausegraphError("The server replied with something that is not understood: see its log.")
+
+
+def _unreachable(address: str, exc: Exception) -> CausegraphError:
+    return CausegraphError(f"The server at {address} broke off: {exc or type(exc).__name__}. Run `causegraph status`.")
+
+
+def _segment(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _at(at_us: int | None) -> dict[str, str]:
+    return {} if at_us is None else {"at": _time_text(at_us)}
+
+
+def _time_text(microseconds: int) -> str:
+    from domain.times import format_us
+
+    return format_us(microseconds)

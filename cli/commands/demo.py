@@ -1,0 +1,32 @@
+"""`causegraph demo`: breaks a small shop and explains it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    fault: Annotated[
+        str, typer.Option(help="What to break; `none` breaks nothing, `list` lists the faults.")
+    ] = "slow-dependency",
+    warmup: Annotated[float, typer.Option(min=5, help="Seconds in which the shop works normally.")] = 20.0,
+    broken: Annotated[float, typer.Option(min=5, help="Seconds in which it is broken.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Makes the customers and the stock the same again.")] = 1,
+    question: Annotated[str, typer.Option(help="What to ask afterwards.")] = "why did checkout fail?",
+    keep: Annotated[
+        bool, typer.Option("--keep/--stop", help="Leave the servers and the pages running afterwards, or stop them.")
+    ] = True,
+) -> None:
+    """Start a small shop of ten services, break it, and ask why checkout fails.
+
+    Everything is real: processes, HTTP, databases, OpenTelemetry. The shop is stopped at the end; its records stay, in
+    an environment of their own.
+    """
+    from cli.demo import DemoPlan, list_faults, run_demo
+
+    if fault == "list":
+        list_faults()
+        return
+    run_demo(DemoPlan(fault=fault, warmup=warmup, broken=broken, seed=seed, question=question, keep=keep))

@@ -1,0 +1,121 @@
+"""What is stored: evidence, traces, incidents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.screen import make_console, print_json, styled
+
+if TYPE_CHECKING:
+    from cli.backend import Backend
+
+Environment = Annotated[str, typer.Option("--environment", "-e", help="Only of this environment.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="How many at most, newest first.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def evidence(
+    evidence_id: Annotated[str, typer.Argument(help="The id that an answer cites, such as log-1a2b3c4d5e6f.")],
+    environment: Environment = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Open a piece of evidence: the record, the query that found it, and whether it still reads as it was cited.
+
+    Exit status 1 if the record has changed or is gone.
+    """
+    from cli.answer import print_evidence
+
+    found = _fetch(lambda backend: backend.evidence(evidence_id, environment))
+    if as_json:
+        print_json(found)
+    else:
+        print_evidence(make_console(), found)
+    if found["state"] != "unchanged":
+        raise typer.Exit(1)
+
+
+def incidents(
+    incident_id: Annotated[str, typer.Argument(help="Show the answer of one incident.")] = "",
+    environment: Environment = "",
+    limit: Limit = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the questions that were asked and their verdicts, or show one answer again."""
+    from cli.answer import print_answer, print_table
+
+    if incident_id:
+        found = _fetch(lambda backend: backend.incident(incident_id))
+        if as_json:
+            print_json(found)
+        else:
+            make_console().print(styled(str(found["question"]), "bold"))
+            print_answer(make_console(), {**found["answer"], "incident_id": found["id"]})
+        return
+    every = _fetch(lambda backend: backend.incidents(environment, limit))
+    if as_json:
+        print_json({"incidents": every})
+        return
+    columns = ("asked", "id", "environment", "outcome", "cause", "question")
+    rows = [
+        (_second(i["created"]), i["id"], i["environment"], i["outcome"], ", ".join(i["causes"]), i["question"])
+        for i in every
+    ]
+    print_table(make_console(), columns, rows)
+
+
+def list_traces(environment: Environment = "", limit: Limit = 20, as_json: JsonFlag = False) -> None:
+    """List how questions were answered: one trace for each run of the agents."""
+    from cli.answer import print_table
+
+    every = _fetch(lambda backend: backend.traces(environment, limit))
+    if as_json:
+        print_json({"traces": every})
+        return
+    columns = ("id", "outcome", "judge", "status", "took", "environment", "question")
+    rows = [
+        (
+            t["id"],
+            t["outcome"],
+            t["action"],
+            t["status"],
+            "" if t["seconds"] is None else f"{t['seconds']:.1f} s",
+            t["environment"],
+            t["question"],
+        )
+        for t in every
+    ]
+    print_table(make_console(), columns, rows)
+
+
+def show_trace(
+    trace_id: Annotated[str, typer.Argument(help="The id of a trace, such as trc_20261121_101500_1a2b3c4d.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how one question was answered: scorecard, decisions with their reasons, and the search ledger."""
+    from cli.answer import print_trace
+
+    found = _fetch(lambda backend: backend.trace(trace_id))
+    if as_json:
+        print_json(found)
+    else:
+        print_trace(make_console(), found)
+
+
+def _second(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+def _fetch[T](read: Callable[[Backend], Awaitable[T]]) -> T:
+    from cli.backend import open_backend
+    from domain.settings import load_settings
+
+    async def run() -> T:
+        notes = make_console(stderr=True)
+        async with open_backend(load_settings(), lambda line: notes.print(styled(line, "dim"))) as backend:
+            return await read(backend)
+
+    return asyncio.run(run())

@@ -1,0 +1,152 @@
+"""The `causegraph` command."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli.commands import ask, demo, ingest, keys, records, serve, stack, topology
+from cli.screen import make_console, print_error, styled
+from domain.errors import CausegraphError
+
+logger = logging.getLogger(__name__)
+
+_HELP = """Causegraph: ask why a system failed, and get a verdict whose every claim cites the record behind it.
+
+`causegraph demo` shows all of it on a small shop that it breaks for you, in about a minute.
+
+Nothing has to be configured: the first command that needs them starts private servers in one folder. Settings are read
+from CAUSEGRAPH_* variables or a .env file."""
+
+
+class _Group(TyperGroup):
+    """The outermost loop of the command line: every error becomes one clear line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CausegraphError as exc:
+            logger.debug("The command failed.", exc_info=exc)
+            print_error(exc)
+            raise typer.Exit(1) from exc
+        except KeyboardInterrupt as exc:
+            make_console(stderr=True).print(styled("interrupted", "dim"))
+            raise typer.Exit(130) from exc
+        except BrokenPipeError as exc:  # the reader of our output has gone, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from exc
+        except typer.Abort:
+            raise
+        except Exception as exc:
+            if hasattr(exc, "exit_code"):  # typer's own: a wrong option, or the end of the command
+                raise
+            logger.debug("The command failed.", exc_info=exc)
+            console = make_console(stderr=True)
+            what = f"{type(exc).__name__}: {exc}"
+            console.print(
+                styled("Error: ", "bold red") + styled(f"something unexpected happened: {what}"), soft_wrap=True
+            )
+            console.print(styled("Hint: `causegraph -v ...` shows where, for a report of this defect.", "dim"))
+            raise typer.Exit(1) from exc
+
+
+def build_cli() -> typer.Typer:
+    """Build the command with all its subcommands."""
+    app = typer.Typer(
+        name="causegraph",
+        cls=_Group,
+        help=_HELP,
+        rich_markup_mode="markdown",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_set_up)
+    for command in (stack.up, stack.down, stack.status, stack.doctor, stack.migrate, serve.serve):
+        app.command()(command)
+    app.command()(ask.ask)
+    app.command()(ingest.ingest)
+    app.command()(records.evidence)
+    app.command()(records.incidents)
+    app.add_typer(_traces(), name="trace")
+    app.add_typer(_topology(), name="topology")
+    app.add_typer(_keys(), name="keys")
+    app.command()(demo.demo)
+    return app
+
+
+def _traces() -> typer.Typer:
+    app = typer.Typer(help="How questions were answered: decisions, queries, judges.", no_args_is_help=True)
+    app.command("list")(records.list_traces)
+    app.command("show")(records.show_trace)
+    return app
+
+
+def _topology() -> typer.Typer:
+    app = typer.Typer(help="Who called whom, at any time.", no_args_is_help=True)
+    app.command("show")(topology.show)
+    app.command("path")(topology.path)
+    app.command("diff")(topology.diff)
+    app.command("import")(topology.import_file)
+    return app
+
+
+def _keys() -> typer.Typer:
+    app = typer.Typer(help="API keys and their roles.", no_args_is_help=True)
+    app.command("create")(keys.create)
+    app.command("list")(keys.list_keys)
+    app.command("revoke")(keys.revoke)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from agents.plain import program_version
+
+        typer.echo(program_version())
+        raise typer.Exit
+
+
+def _set_up(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log what happens to stderr; -vv logs more.")
+    ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_FactsFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+    if verbose:
+        logging.getLogger("cli").setLevel(logging.DEBUG)
+
+
+class _FactsFormatter(logging.Formatter):
+    """Adds the facts of a record (its `extra`) to its line."""
+
+    _usual = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        facts = [f"{name}={value!r}" for name, value in vars(record).items() if name not in self._usual]
+        return " ".join([super().formatMessage(record), *facts])
+
+
+def main() -> None:
+    """Run the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # telemetry holds what not every terminal can show
+    build_cli()()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The composition root: from settings to running services, on the private local stack or on servers that are named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cli.stack import ensure_stack, was_killed
+from domain.errors import CausegraphError, GraphError, GraphUnavailable, SettingsError, StackError, StorageError
+from domain.local import Progress
+from domain.times import HOUR_US
+from storage.database import Database
+from storage.migrate import check_schema, migrate
+
+if TYPE_CHECKING:
+    from agents.services import Services
+    from domain.settings import Settings
+    from graph.topology import TopologyGraph
+
+logger = logging.getLogger(__name__)
+
+_PING_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_PAUSE_SECONDS = 5.0  # after a start that failed
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, progress: Progress = lambda line: None) -> AsyncIterator[Services]:
+    """Provide every service; close the connections at the end (the local stack goes on).
+
+    The schema of the local database is brought up to date by itself; on a server that is named in the settings it must
+    fit (MigrationNeeded). Raises StackError, StorageError or SettingsError.
+    """
+    from graph.topology import TopologyGraph
+
+    async with _open(settings, progress) as (database, graph_url):
+        graph = TopologyGraph(graph_url)
+        try:
+            # One that is away may come back, and everything but the topology works without it; a wrong one may not.
+            with suppress(GraphUnavailable, TimeoutError):
+                async with asyncio.timeout(_PING_SECONDS):
+                    await graph.ping()
+            yield build_services(settings, database, graph)
+        finally:
+            await graph.close()
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, progress: Progress = lambda line: None) -> AsyncIterator[Database]:
+    """Provide the database alone, for commands that need no more; otherwise as `open_services`."""
+    async with _open(settings, progress) as (database, _):
+        yield database
+
+
+@asynccontextmanager
+async def _open(settings: Settings, progress: Progress) -> AsyncIterator[tuple[Database, str]]:
+    database_url, graph_url = await find_servers(settings, progress)
+    database = Database(database_url, settings.database_connections)
+    try:
+        await (check_schema(database) if settings.database_url else migrate(database))
+        yield database, graph_url
+    finally:
+        await database.close()
+
+
+async def ask_named_servers(settings: Settings) -> dict[str, str | CausegraphError]:
+    """Return the version of each server that the settings name, or why it cannot be used; starts nothing."""
+    from graph.topology import TopologyGraph
+
+    found: dict[str, str | CausegraphError] = {}
+    if settings.database_url:
+        found["mariadb"] = await _version_of(lambda: Database(settings.database_url, 2))
+    if settings.graph_url:
+        found["falkordb"] = await _version_of(lambda: TopologyGraph(settings.graph_url))
+    return found
+
+
+async def _version_of(connect: Callable[[], Database | TopologyGraph]) -> str | CausegraphError:
+    try:
+        server = connect()
+    except SettingsError as exc:
+        return exc
+    try:
+        return await server.ping()
+    except (StorageError, GraphError) as exc:
+        return exc
+    finally:
+        await server.close()
+
+
+async def find_servers(settings: Settings, progress: Progress) -> tuple[str, str]:
+    """Return the URLs of MariaDB and FalkorDB; the local stack is started unless both are given."""
+    if settings.database_url and settings.graph_url:
+        return settings.database_url, settings.graph_url
+    handle = await _in_daemon_thread(lambda: ensure_stack(settings.data_dir, progress))
+    return settings.database_url or handle.database_url, settings.graph_url or handle.graph_url
+
+
+@asynccontextmanager
+async def reviving_stack(settings: Settings) -> AsyncIterator[None]:
+    """Start the local stack again whenever its supervisor was killed, for as long as the block lasts.
+
+    A stack that somebody stopped stays so.
+    """
+    if settings.database_url and settings.graph_url:
+        yield
+        return
+    watch = asyncio.create_task(_revive(settings))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _revive(settings: Settings) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            if await asyncio.to_thread(was_killed, settings.data_dir):
+                logger.warning("the local stack was killed and is started again")
+                await _in_daemon_thread(lambda: ensure_stack(settings.data_dir))
+        except (StackError, OSError) as exc:
+            logger.error("the local stack cannot be started again", extra={"reason": str(exc)})
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
+    """Build every service once, on two open servers."""
+    from agents.services import Services
+    from ingest.service import Ingest
+    from ingest.topology import TopologyProjection
+    from runbooks.library import BUILT_IN, load_library
+    from storage.blobs import BlobStore
+    from storage.evidence import EvidenceStore
+    from storage.incidents import IncidentStore
+    from storage.ingest import IngestStore
+    from storage.keys import KeyStore
+    from storage.telemetry import Telemetry
+    from storage.traces import TraceStore
+
+    folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
+    return Services(
+        settings=settings,
+        database=database,
+        graph=graph,
+        telemetry=Telemetry(database),
+        ingest=Ingest(IngestStore(database), settings),
+        projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
+        library=load_library(folders),
+        incidents=IncidentStore(database),
+        evidence=EvidenceStore(database, BlobStore(database, settings.data_dir / "blobs")),
+        traces=TraceStore(database, settings.data_dir / "traces"),
+        keys=KeyStore(database),
+    )
+
+
+async def _in_daemon_thread[T](work: Callable[[], T]) -> T:
+    """Run what blocks for long in a thread that is not waited for when Ctrl-C ends the program."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # T may be None itself
+
+    def run() -> None:
+        try:
+            outcome = (work(), None)
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
+            outcome = (None, exc)  # type: ignore[assignment]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, daemon=True, name="local-stack").start()
+    return await future

@@ -1,0 +1,85 @@
+"""Every error that Causegraph raises on purpose.
+
+    CausegraphError
+    ├── SettingsError             a setting is missing or does not make sense
+    ├── StackError                the private local servers cannot be provided or started
+    ├── StorageError              MariaDB refused or failed a statement
+    │   ├── StorageUnavailable    MariaDB cannot be reached
+    │   ├── StorageFull           MariaDB or the blob folder has no room left
+    │   └── MigrationNeeded       the database's schema is older or newer than this program
+    ├── GraphError                FalkorDB refused or failed a query
+    │   └── GraphUnavailable      FalkorDB cannot be reached
+    ├── PayloadError              what was sent cannot be understood; nothing of it was stored
+    │   ├── PayloadTooLarge
+    │   └── UnsupportedMediaType
+    ├── QuestionError             a question or its parameters cannot be answered as asked
+    ├── NotFound                  no such record
+    └── AccessError               no key, a wrong key, or a key without the needed role
+
+A class's docstring is its default message and says what to do.
+"""
+
+from __future__ import annotations
+
+
+class CausegraphError(Exception):
+    """Something went wrong in Causegraph; see the log for details."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__ or "")
+
+
+class SettingsError(CausegraphError):
+    """A setting is missing or invalid: see the table of settings in README.md."""
+
+
+class StackError(CausegraphError):
+    """The private local servers could not be started: run `causegraph doctor`."""
+
+
+class StorageError(CausegraphError):
+    """MariaDB refused a statement: run `causegraph doctor`."""
+
+
+class StorageUnavailable(StorageError):
+    """MariaDB cannot be reached: run `causegraph status`, or check CAUSEGRAPH_DATABASE_URL."""
+
+
+class StorageFull(StorageError):
+    """There is no room left on the disk of the database or of the blobs: free some space, then send again."""
+
+
+class MigrationNeeded(StorageError):
+    """The database's schema does not fit this program: run `causegraph migrate`."""
+
+
+class GraphError(CausegraphError):
+    """FalkorDB refused a query: run `causegraph doctor`."""
+
+
+class GraphUnavailable(GraphError):
+    """FalkorDB cannot be reached: run `causegraph status`, or check CAUSEGRAPH_GRAPH_URL."""
+
+
+class PayloadError(CausegraphError):
+    """The payload cannot be understood; nothing of it was stored."""
+
+
+class PayloadTooLarge(PayloadError):
+    """The payload is larger than CAUSEGRAPH_MAX_BODY_BYTES: send smaller batches."""
+
+
+class UnsupportedMediaType(PayloadError):
+    """Content-Type or Content-Encoding is not one that this address takes."""
+
+
+class QuestionError(CausegraphError):
+    """The question cannot be answered as asked: name a service, a time or an environment."""
+
+
+class NotFound(CausegraphError):
+    """There is no such record."""
+
+
+class AccessError(CausegraphError):
+    """This needs an API key with the right role: send it as `X-API-Key` or `Authorization: Bearer`."""

@@ -1,0 +1,72 @@
+"""Every setting, read once from `CAUSEGRAPH_*` or a `.env` file: each has a default, a unit and a sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import SettingsError
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return Path(base) / "causegraph" if base else Path.home() / ".local" / "share" / "causegraph"
+
+
+class Settings(BaseSettings):
+    """All settings of Causegraph; the table in README.md is generated from this class."""
+
+    # What is set to nothing is not set: an empty data folder would mean the working folder.
+    model_config = SettingsConfigDict(
+        env_prefix="CAUSEGRAPH_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder of the local stack, the blobs, the trace files and the local API key.",
+    )
+    database_url: str = Field(
+        default="",
+        description="MariaDB to use, `mariadb://user:password@host:3306/name`. Empty: the private local one.",
+    )
+    graph_url: str = Field(
+        default="",
+        description="FalkorDB to use, `redis://host:6379` or `unix:///path`. Empty: the private local one.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that `causegraph serve` listens on.")
+    port: int = Field(default=8765, ge=0, le=65535, description="Port that `causegraph serve` listens on; 0 picks one.")
+    api_key: str = Field(
+        default="",
+        description="Key for commands that talk to a server. Empty: the local stack's own key.",
+    )
+    max_body_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="Largest request body, in bytes after decompression."
+    )
+    database_connections: int = Field(default=6, ge=2, le=64, description="Connections kept to MariaDB by a process.")
+    lookback_minutes: int = Field(
+        default=60, ge=1, description="How far back, in minutes, a question without a time looks for its symptom."
+    )
+    edge_lifetime_hours: float = Field(
+        default=24.0, gt=0, description="Hours for which an observed edge of the topology holds after it was last seen."
+    )
+    watermark_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that a question waits for records acknowledged before it to reach the graph.",
+    )
+    tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
+    runbook_dir: Path | None = Field(
+        default=None, description="Folder of your own runbooks, read beside the built-in library."
+    )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; raise SettingsError with one line per bad value."""
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as exc:
+        lines = [f"CAUSEGRAPH_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
+        raise SettingsError("Invalid settings:\n  " + "\n  ".join(lines)) from exc

@@ -1,0 +1,71 @@
+// Reading. Rows of edges: source, target, observed_by, valid_from_us, valid_to_us, last_seen_us, count, errors, stated,
+// level. Only scalars are returned: nodes and edges would need the client's cached schema, which another process
+// may have made stale.
+
+// name: calls_as_of
+MATCH (a:Service)-[r:CALLS]->(b:Service)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: runs_on_as_of
+MATCH (a:Service)-[r:RUNS_ON]->(b:Node)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: emitted_as_of
+MATCH (a:Service)-[r:EMITTED]->(b:LogTemplate)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
+RETURN a.name, b.id, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: changed_as_of
+MATCH (a:Change)-[r:CHANGED]->(b:Service)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
+RETURN a.id, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: calls_between
+MATCH (a:Service {name: $source})-[r:CALLS]->(b:Service {name: $target})
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: runs_on_between
+MATCH (a:Service {name: $source})-[r:RUNS_ON]->(b:Node {name: $target})
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: emitted_between
+MATCH (a:Service {name: $source})-[r:EMITTED]->(b:LogTemplate {id: $target})
+RETURN a.name, b.id, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: changed_between
+MATCH (a:Change {id: $source})-[r:CHANGED]->(b:Service {name: $target})
+RETURN a.id, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: calls_from
+UNWIND $services AS service
+MATCH (a:Service {name: service})-[r:CALLS]->(b:Service)
+WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+LIMIT $limit
+
+// name: calls_to
+UNWIND $services AS service
+MATCH (b:Service {name: service})<-[r:CALLS]-(a:Service)
+WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+LIMIT $limit
+
+// name: runs_on_from
+UNWIND $services AS service
+MATCH (a:Service {name: service})-[r:RUNS_ON]->(b:Node)
+WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+LIMIT $limit
+
+// name: templates_of
+MATCH (a:Service {name: $service})-[r:EMITTED]->(b:LogTemplate)
+RETURN a.name, b.id, max(r.level), min(r.valid_from_us), max(r.last_seen_us), sum(r.count), sum(r.errors)
+ORDER BY b.id
+
+// name: services
+MATCH (s:Service) RETURN s.name ORDER BY s.name
+
+// name: followed_to
+MATCH (p:Projection {id: 'topology'}) RETURN p.seq

@@ -1,0 +1,378 @@
+"""The one door to FalkorDB: the topology of an environment as it was at any moment.
+
+Every statement is a named query of `queries/*.cypher` with parameters. Writes carry absolute values, so a statement
+that ran twice did no harm; still the client never sends one again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import batched
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from falkordb.asyncio import FalkorDB
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from domain.errors import GraphError, GraphUnavailable, SettingsError
+from graph.ontology import (
+    EDGE_KINDS,
+    ChangeNode,
+    Edge,
+    EdgeFamily,
+    EdgeKind,
+    Emission,
+    ServiceNode,
+    graph_name,
+)
+from graph.view import as_networkx, find_paths
+
+_BATCH = 500  # larger batches are not faster and keep readers waiting (notes/storage-and-retrieval.md 3.1)
+_CONNECTIONS = 8
+_CONNECT_SECONDS = 5.0
+_QUERY_SECONDS = 60.0
+_MAX_HOPS = 6
+_NO_GRAPH = "empty key"
+
+
+def _load_queries(folder: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for path in sorted(folder.glob("*.cypher")):
+        parts = re.split(r"^// name: (\w+)\s*$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for name, body in zip(parts[1::2], parts[2::2], strict=True):
+            if name in queries:
+                raise ValueError(f"query {name} is defined twice")
+            queries[name] = "\n".join(line for line in body.splitlines() if not line.startswith("//")).strip()
+    return queries
+
+
+QUERIES = _load_queries(Path(__file__).parent / "queries")
+
+
+def translate_error(exc: Exception, query: str = "") -> GraphError:
+    """Return our error for a driver's; what was asked is named, the values never are."""
+    where = f" (query {query})" if query else ""
+    # A refused password comes as the cause of an error of the connection.
+    if isinstance(exc, AuthenticationError | NoPermissionError) or isinstance(exc.__cause__, AuthenticationError):
+        return GraphError(f"FalkorDB does not let us in: {exc}. Check CAUSEGRAPH_GRAPH_URL.")
+    if isinstance(exc, RedisConnectionError | RedisTimeoutError | OSError):
+        return GraphUnavailable(
+            f"FalkorDB cannot be reached: {exc or type(exc).__name__}{where}. See CAUSEGRAPH_GRAPH_URL."
+        )
+    return GraphError(f"FalkorDB refused a query: {exc}{where}")
+
+
+class TopologyGraph:
+    """The topology graphs of one FalkorDB, one per environment. Close it when done.
+
+    `url` is `redis://host:port`, `rediss://host:port` or `unix:///path`. Nothing is connected before the first query.
+    Every method raises GraphUnavailable where FalkorDB cannot be reached and GraphError for anything else it refuses;
+    an environment that was never written to reads as empty. Times are microseconds since 1970.
+    """
+
+    def __init__(self, url: str) -> None:
+        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise SettingsError("CAUSEGRAPH_GRAPH_URL must look like redis://host:6379 or unix:///path/to/socket")
+        try:
+            # A pool of one's own does not retry; redis-py's default one sends a write up to ten times (notes 3.4).
+            self._pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=_CONNECTIONS,
+                timeout=None,
+                socket_timeout=None,
+                socket_connect_timeout=_CONNECT_SECONDS,
+                decode_responses=True,
+                encoding_errors="replace",
+                protocol=2,
+            )
+        except ValueError as exc:
+            raise SettingsError(f"CAUSEGRAPH_GRAPH_URL is not a URL: {exc}") from exc
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def ensure_indexes(self, environment: str) -> None:
+        """Create the indexes of an environment's graph where they are missing."""
+        for name in ("index_services", "index_nodes", "index_templates", "index_changes"):
+            try:
+                await self._write(environment, name, {})
+            except GraphError as exc:
+                if "already indexed" not in str(exc):
+                    raise
+
+    async def write_nodes(self, environment: str, nodes: Iterable[ServiceNode | ChangeNode]) -> None:
+        """Add services and changes, or bring what is known of them up to date."""
+        services: list[dict[str, object]] = []
+        changes: list[dict[str, object]] = []
+        for node in nodes:
+            match node:
+                case ServiceNode(name):
+                    services.append({"name": name})
+                case ChangeNode(key, time_us, kind, version):
+                    changes.append({"id": key, "time_us": time_us, "kind": kind, "version": version})
+        for query, rows in (("write_services", services), ("write_changes", changes)):
+            for part in batched(rows, _BATCH):
+                await self._write(environment, query, {"nodes": part})
+
+    async def write_edges(self, environment: str, edges: Iterable[Edge]) -> None:
+        """Write all intervals of the families (Edge.family) that the edges belong to; their ends are added as needed.
+
+        An interval of such a family that is in the graph and not among the edges has been merged into another one: it
+        is removed, after the others are written, so that a reader in between sees an edge twice rather than not at all.
+        """
+        by_kind: defaultdict[EdgeKind, list[Edge]] = defaultdict(list)
+        for edge in edges:
+            by_kind[edge.kind].append(edge)
+        for kind, group in by_kind.items():
+            for part in batched(group, _BATCH):
+                await self._write(environment, _query("write", kind), {"edges": [_edge_row(edge) for edge in part]})
+            kept: defaultdict[EdgeFamily, list[int]] = defaultdict(list)
+            for edge in group:
+                kept[edge.family].append(edge.valid_from_us)
+            await self._prune(environment, kept)
+
+    async def remove_edges(self, environment: str, families: Iterable[EdgeFamily]) -> None:
+        """Remove all intervals of some families. The services at their ends stay (see `remove_lone_services`)."""
+        await self._prune(environment, {family: [] for family in families})
+
+    async def _prune(self, environment: str, kept: Mapping[EdgeFamily, Sequence[int]]) -> None:
+        by_kind: defaultdict[EdgeKind, list[dict[str, object]]] = defaultdict(list)
+        for family, moments in kept.items():
+            by_kind[family.kind].append(_family_row(family, moments))
+        for kind, rows in by_kind.items():
+            for part in batched(rows, _BATCH):
+                await self._write(environment, _query("prune", kind), {"families": part})
+
+    async def remove_lone_services(self, environment: str, names: Iterable[str]) -> None:
+        """Remove those of these services that have no edge."""
+        for part in batched(sorted(names), _BATCH):
+            await self._write(environment, "remove_lone_services", {"names": part})
+
+    async def follow_to(self, environment: str, seq: int) -> None:
+        """Note in the graph itself that it holds everything up to an ingest batch's number."""
+        await self._write(environment, "follow_to", {"seq": seq})
+
+    async def drop(self, environment: str) -> None:
+        """Delete the whole graph of an environment, if there is one."""
+        client = await self._connected()
+        await self._ask("drop", client.select_graph(graph_name(environment)).delete)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def edges_as_of(
+        self, environment: str, moment_us: int, kinds: Sequence[EdgeKind] = ("CALLS",), slack_us: int = 0
+    ) -> list[Edge]:
+        """Return the edges that were valid at a moment, or at some moment within `slack_us` before or after it."""
+        window = {"since_us": moment_us - slack_us, "until_us": moment_us + slack_us}
+        return _ordered(
+            [edge for kind in kinds for edge in await self._edges(environment, _query("as_of", kind), kind, window)]
+        )
+
+    async def edges_between(
+        self, environment: str, source: str, target: str, kinds: Sequence[EdgeKind] = EDGE_KINDS
+    ) -> list[Edge]:
+        """Return every interval of every edge from one thing to another: calls first, then by time."""
+        ends = {"source": source, "target": target}
+        return _ordered(
+            [edge for kind in kinds for edge in await self._edges(environment, _query("between", kind), kind, ends)]
+        )
+
+    async def neighbourhood(
+        self, environment: str, service: str, moment_us: int, hops: int = 2, limit: int = 200
+    ) -> list[Edge]:
+        """Return the calls within `hops` (at most 6) of a service, in both directions, and the nodes those services ran on.
+
+        At most `limit` edges, the nearest first: a hub does not drown the rest.
+        """
+        found: dict[Edge, None] = {}
+        reached = {service}
+        frontier = [service]
+        for _ in range(min(hops, _MAX_HOPS)):
+            if not frontier or len(found) >= limit:
+                break
+            near = {"services": frontier, "moment_us": moment_us, "limit": limit}
+            edges = await self._edges(environment, "calls_from", "CALLS", near)
+            edges += await self._edges(environment, "calls_to", "CALLS", near)
+            found |= dict.fromkeys(_ordered(edges))
+            frontier = sorted({end for edge in edges for end in (edge.source, edge.target)} - reached)
+            reached.update(frontier)
+        hosts = {"services": sorted(reached), "moment_us": moment_us, "limit": limit}
+        found |= dict.fromkeys(_ordered(await self._edges(environment, "runs_on_from", "RUNS_ON", hosts)))
+        return list(found)[:limit]
+
+    async def paths(
+        self,
+        environment: str,
+        cause: str,
+        symptom: str,
+        moment_us: int,
+        max_hops: int = 6,
+        limit: int = 5,
+        slack_us: int = 0,
+    ) -> list[list[str]]:
+        """Return the shortest chains of services by which the symptom called the cause then: cause first, symptom last."""
+        edges = await self.edges_as_of(environment, moment_us, slack_us=slack_us)
+        return await asyncio.to_thread(find_paths, as_networkx(edges), cause, symptom, max_hops, limit)
+
+    async def diff(
+        self, environment: str, earlier_us: int, later_us: int, kinds: Sequence[EdgeKind] = ("CALLS",)
+    ) -> tuple[list[Edge], list[Edge]]:
+        """Return (added, removed): the edges between pairs that were connected at one moment only."""
+        before = await self.edges_as_of(environment, earlier_us, kinds)
+        after = await self.edges_as_of(environment, later_us, kinds)
+        pairs_before = {(edge.kind, edge.source, edge.target) for edge in before}
+        pairs_after = {(edge.kind, edge.source, edge.target) for edge in after}
+        return (
+            [edge for edge in after if (edge.kind, edge.source, edge.target) not in pairs_before],
+            [edge for edge in before if (edge.kind, edge.source, edge.target) not in pairs_after],
+        )
+
+    async def templates_of(self, environment: str, service: str) -> list[Emission]:
+        """Return the log templates that a service ever wrote, by id."""
+        rows = await self._read(environment, "templates_of", {"service": service})
+        return sorted(
+            (Emission(row[0], int(row[1]), *(int(value) for value in row[2:])) for row in rows),
+            key=lambda emission: emission.template_id,
+        )
+
+    async def services(self, environment: str) -> list[str]:
+        """Return the names of all services ever seen, sorted."""
+        return [str(row[0]) for row in await self._read(environment, "services", {})]
+
+    async def followed_to(self, environment: str) -> int | None:
+        """Return the number of the last ingest batch that the graph holds, None if it holds nothing."""
+        rows = await self._read(environment, "followed_to", {})
+        return int(rows[0][0]) if rows else None
+
+    async def incarnation(self) -> str:
+        """Return a name for the server's present run: after a restart or a fail-over it is another one."""
+        client = await self._connected()
+        return str((await self._ask("incarnation", lambda: client.connection.info("server")))["run_id"])
+
+    async def ping(self) -> str:
+        """Return FalkorDB's version."""
+        client = await self._connected()
+        modules = await self._ask("ping", lambda: client.connection.execute_command("MODULE", "LIST"))
+        for module in modules:
+            facts = dict(zip(module[::2], module[1::2], strict=True))
+            if facts["name"] == "graph":
+                number = int(facts["ver"])
+                return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
+        raise GraphError("This Redis has no FalkorDB module: point CAUSEGRAPH_GRAPH_URL at a FalkorDB.")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+    # -- the driver ----------------------------------------------------------------------------------------------------
+
+    async def _edges(self, environment: str, query: str, kind: EdgeKind, values: Mapping[str, object]) -> list[Edge]:
+        return [_edge_from_row(kind, row) for row in await self._read(environment, query, values)]
+
+    async def _read(self, environment: str, query: str, values: Mapping[str, object]) -> list[list[Any]]:
+        client = await self._connected()
+        graph = client.select_graph(graph_name(environment))
+        result = await self._ask(query, lambda: graph.ro_query(QUERIES[query], _plain(values)))
+        return [] if result is None else list(result.result_set)
+
+    async def _write(self, environment: str, query: str, values: Mapping[str, object]) -> None:
+        client = await self._connected()
+        graph = client.select_graph(graph_name(environment))
+        await self._ask(query, lambda: graph.query(QUERIES[query], _plain(values)))
+
+    async def _connected(self) -> Any:
+        """Return the client. Its constructor asks the server whether it is a cluster, in blocking I/O: so in a thread,
+        and only once a connection has shown that there is a server."""
+        async with self._connecting:
+            if self._client is None:
+                await self._ask("connect", Redis(connection_pool=self._pool).ping)
+                self._client = await self._ask(
+                    "connect", lambda: asyncio.to_thread(FalkorDB, connection_pool=self._pool)
+                )
+        return self._client
+
+    async def _ask(self, query: str, call: Callable[[], Any]) -> Any:
+        """Await a call; return None where the environment has no graph yet."""
+        try:
+            async with asyncio.timeout(_QUERY_SECONDS):
+                return await call()
+        except ResponseError as exc:
+            if _NO_GRAPH in str(exc):
+                return None
+            raise translate_error(exc, query) from exc
+        except (RedisError, OSError) as exc:
+            raise translate_error(exc, query) from exc
+
+
+def _query(verb: str, kind: EdgeKind) -> str:
+    return f"{kind.lower()}_{verb}" if verb in ("as_of", "between") else f"{verb}_{kind.lower()}"
+
+
+def _plain(values: Any) -> Any:
+    """Return parameters without the character 0, at which FalkorDB's parser stops reading a text."""
+    if isinstance(values, str):
+        return values.replace("\0", "�")
+    if isinstance(values, Mapping):
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    return values
+
+
+def _edge_row(edge: Edge) -> dict[str, object]:
+    return {
+        "source": edge.source,
+        "target": edge.target,
+        "observed_by": edge.observed_by,
+        "stated": edge.stated,
+        "valid_from_us": edge.valid_from_us,
+        "valid_to_us": edge.valid_to_us,
+        "last_seen_us": edge.last_seen_us,
+        "count": edge.count,
+        "errors": edge.errors,
+        "level": edge.level,
+    }
+
+
+def _family_row(family: EdgeFamily, kept: Sequence[int]) -> dict[str, object]:
+    return {
+        "source": family.source,
+        "target": family.target,
+        "observed_by": family.observed_by,
+        "stated": family.stated,
+        "kept": kept,
+    }
+
+
+def _edge_from_row(kind: EdgeKind, row: Sequence[Any]) -> Edge:
+    source, target, observed_by, valid_from_us, valid_to_us, last_seen_us, count, errors, stated, level = row
+    return Edge(
+        source=source,
+        target=target,
+        kind=kind,
+        observed_by=observed_by,
+        valid_from_us=valid_from_us,
+        valid_to_us=valid_to_us,
+        last_seen_us=last_seen_us,
+        count=count,
+        errors=errors,
+        stated=stated,
+        level=level,
+    )
+
+
+def _ordered(edges: Iterable[Edge]) -> list[Edge]:
+    return sorted(edges, key=_rank)
+
+
+def _rank(edge: Edge) -> tuple[int, str, str, bool, int, str]:
+    kind = EDGE_KINDS.index(edge.kind)
+    return (kind, edge.source, edge.target, edge.stated, edge.valid_from_us, edge.observed_by)

@@ -1,0 +1,153 @@
+"""What every way in ends in: a body is decoded in a thread, written in one transaction, and then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from blake3 import blake3
+
+from domain.settings import Settings
+from domain.times import MINUTE_US
+from ingest import json_records, otlp
+from ingest.json_records import resolve_environment
+from ingest.payload import Decoded, decompress
+from ingest.template import MASK_VERSION
+from storage.ingest import Batch, IngestStore, Kind, PreparedBatch, prepare
+
+# Equal bodies are one delivery sent twice, unless their records carry no time: then only for so long.
+_UNDATED_RETRY_US = 10 * MINUTE_US
+
+# body, Content-Type, environment of records that name none, time of arrival
+type _Decode = Callable[[bytes, str, str, int], Decoded[Any]]
+
+_FIELDS: dict[Kind, str] = {
+    "logs": "logs",
+    "traces": "spans",
+    "metrics": "metrics",
+    "changes": "changes",
+    "events": "events",
+    "topology": "edges",
+    "alerts": "alerts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A request's body and what its headers and its address say of it."""
+
+    body: bytes
+    content_type: str = ""
+    content_encoding: str = ""
+    environment: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery: counts of records, the first reasons of rejection, the watermark, ids of changes.
+
+    `watermark` is the `seq` that a question must wait for to see these records.
+    """
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    errors: tuple[str, ...]
+    watermark: int
+    ids: tuple[str, ...] = ()
+
+
+class Ingest:
+    """Takes deliveries of all kinds. A Receipt is only returned for what is committed.
+
+    Every method raises PayloadError (or PayloadTooLarge, UnsupportedMediaType) for what cannot be understood, and
+    StorageError, StorageUnavailable or StorageFull where nothing was stored: send it again.
+    """
+
+    def __init__(self, store: IngestStore, settings: Settings) -> None:
+        self._store = store
+        self.max_body_bytes = settings.max_body_bytes
+
+    async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
+        """Take an ExportLogsServiceRequest."""
+        return await self._accept("logs", "otlp", delivery, otlp.decode_logs)
+
+    async def accept_otlp_traces(self, delivery: Delivery) -> Receipt:
+        """Take an ExportTraceServiceRequest."""
+        return await self._accept("traces", "otlp", delivery, otlp.decode_traces)
+
+    async def accept_otlp_metrics(self, delivery: Delivery) -> Receipt:
+        """Take an ExportMetricsServiceRequest."""
+        return await self._accept("metrics", "otlp", delivery, otlp.decode_metrics)
+
+    async def accept_logs(self, delivery: Delivery) -> Receipt:
+        """Take log events as plain JSON."""
+        return await self._accept("logs", "json", delivery, _dated(json_records.decode_logs))
+
+    async def accept_changes(self, delivery: Delivery) -> Receipt:
+        """Take changes; the receipt holds their ids."""
+        return await self._accept("changes", "json", delivery, _dated(json_records.decode_changes))
+
+    async def accept_events(self, delivery: Delivery) -> Receipt:
+        """Take orchestrator events."""
+        return await self._accept("events", "json", delivery, _dated(json_records.decode_events))
+
+    async def accept_topology(self, delivery: Delivery) -> Receipt:
+        """Take stated edges."""
+        return await self._accept("topology", "json", delivery, _dated(json_records.decode_topology))
+
+    async def accept_alerts(self, delivery: Delivery, source: str) -> Receipt:
+        """Take a webhook of alerts from a known source."""
+        return await self._accept("alerts", source, delivery, partial(json_records.decode_alerts, source))
+
+    async def _accept(self, kind: Kind, form: str, delivery: Delivery, decode: _Decode) -> Receipt:
+        decoded, prepared = await asyncio.to_thread(self._prepare, kind, form, delivery, decode)
+        errors = tuple(decoded.errors)
+        if not decoded.records:
+            return Receipt(0, 0, decoded.rejected, errors, await self._store.latest_seq())
+        written = await self._store.write(prepared)
+        return Receipt(written.accepted, written.duplicate, decoded.rejected, errors, written.seq, prepared.ids)
+
+    def _prepare(
+        self, kind: Kind, form: str, delivery: Delivery, decode: _Decode
+    ) -> tuple[Decoded[Any], PreparedBatch]:
+        now_us = time.time_ns() // 1000
+        environment = resolve_environment(delivery.environment)
+        body = decompress(delivery.body, delivery.content_encoding, self.max_body_bytes)
+        decoded = decode(body, delivery.content_type, environment, now_us)
+        key = _batch_key(form, body, delivery.idempotency_key, _salt(kind, decoded, now_us))
+        batch = Batch(
+            environment=environment,
+            kind=kind,
+            key=key,
+            received_us=now_us,
+            rejected=decoded.rejected,
+            mask_version=MASK_VERSION,
+            undated=frozenset(decoded.undated),
+            **{_FIELDS[kind]: decoded.records},
+        )
+        return decoded, prepare(batch)
+
+
+def _dated(decode: Callable[[bytes, str, str], Decoded[Any]]) -> _Decode:
+    """Fit a decoder whose records always carry their own time."""
+    return lambda body, content_type, environment, now_us: decode(body, content_type, environment)
+
+
+def _salt(kind: Kind, decoded: Decoded[Any], now_us: int) -> str:
+    if not decoded.undated:
+        return ""
+    # Alerts without a start are matched with the open ones, so firing, resolved, firing are three deliveries.
+    return str(now_us) if kind == "alerts" else str(now_us // _UNDATED_RETRY_US)
+
+
+def _batch_key(form: str, body: bytes, idempotency_key: str, salt: str) -> str:
+    """Return what a retry has in common with the first delivery: the Idempotency-Key, else the body."""
+    if idempotency_key:
+        return blake3(f"key\n{form}\n{idempotency_key}".encode()).hexdigest()
+    return blake3(f"body\n{form}\n{salt}\n".encode() + body).hexdigest()

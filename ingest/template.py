@@ -1,0 +1,165 @@
+"""The template of a log message: what is left when everything that varies is masked. Pure, so ids need no coordination.
+
+A message is masked in two steps, each a pure function:
+
+1. `_shape` writes 0 for every digit, except in what must survive: the place of a log statement or of a stack frame
+   (`t.s.TravelServiceImpl#532`, `Foo.java:123`, `", line 33`) and an HTTP status (`status=503`, `HTTP/1.1" 200`).
+2. `_mask_shape` runs one alternation over the shape. Since it sees nothing but the shape, its results can be kept by
+   shape: the cache is exact by construction, and lines that differ in their numbers only are masked once.
+
+Words always survive, so "started" and "stopped" never share a template. Every other digit is variable.
+"""
+
+from __future__ import annotations
+
+import re
+
+from blake3 import blake3
+
+MASK_VERSION = 1
+MASK_CHARS = 4096
+VARIABLE = "<*>"
+
+_CACHED_SHAPES = 50_000
+_ROUNDS = 8
+
+_SOURCE_FILE = (
+    r"(?:java|kt|scala|groovy|py|pyx|go|js|mjs|ts|tsx|jsx|rb|cs|fs|cpp|cc|cxx|hpp|rs|php|swift|exs?|erl|lua|pl)"
+)
+_KEEP = (
+    # dotted.or.CamelCase identifier # line
+    r"(?<![\w$.#-])(?:[A-Za-z_$][\w$]*(?:\.[\w$]+)+|[A-Z][a-z0-9]+[A-Z][\w$]*)\#[0-9]{1,6}(?!\w)"
+    # path/file.ext:line[:column]
+    rf"|(?<![\w$./\\-])[\w$./\\-]+\.{_SOURCE_FILE}:[0-9]{{1,6}}(?::[0-9]{{1,4}})?(?!\w)"
+    r"|(?<=\x22,\ )line\ [0-9]{1,6}(?!\w)"
+    # HTTP status
+    r"|(?<![A-Za-z])[Ss]tatus(?:[ _-]?[Cc]ode)?[\x22']?(?:\s?[:=])?\s?[\x22']?[1-5][0-9]{2}(?![\w.:-])"
+    r"|(?<![\w/])HTTP/[0-9](?:\.[0-9])?\x22?\s[1-5][0-9]{2}(?![\w.:-])"
+)
+_KEPT = re.compile(f"({_KEEP})", re.VERBOSE | re.ASCII)
+_SOURCE_PLACE = re.compile(rf"\.{_SOURCE_FILE}:[0-9]")
+_ZEROES = bytes(ord("0") if chr(code) in "123456789" else code for code in range(256))
+
+# The alternatives are tried in this order at each place. In a shape every digit outside of what is kept is a 0.
+_MASK = re.compile(
+    r"""
+    (?P<label>                                        # an identifier by its label: order_id=..., "userId":"..."
+      (?<![A-Za-z])(?:[Uu][Uu]|[Gg][Uu]|[PpTtUuSs])?[Ii][Dd]
+      | (?<=[a-z])(?:Id|ID|Uuid|UUID|Token)
+      | (?<![A-Za-z])(?:[Tt]oken|[Ss]ession|[Uu]uid|UUID)
+      | (?<![A-Za-z])(?:user|username|userName|user_name|host|hostname|ip|addr|address|email|phone)(?=[\x22']?\s?=|[\x22']:)
+    )(?P<assign>[\x22']?\s?[=:]\s?[\x22']?)
+    (?!<\*>|(?:null|None|nil|undefined|true|false)(?![\w<]))[^\s\x22',;&()\[\]{}=:]+
+  | \b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\ (?=[A-Z0])   # weekday and month of a date: only before digits
+      (?:0{1,2}\ )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0(?:[:,. ]{0,2}0)*
+  | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0{1,2},?\ 0(?:[:.,]?0)*
+  | (?<![A-Za-z0])0{1,2}[/-](?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[/-]0{2,4}(?:[:.,]?0)*(?:\ [+-]0000)?
+  | (?<![A-Za-z0])[0a-fA-F]{8}-(?:[0a-fA-F]{4}-){3}[0a-fA-F]{12}(?![A-Za-z0])
+  | (?<![\w:])(?=[a-fA-F:]*0)(?:[0a-fA-F]{1,4})?(?::[0a-fA-F]{0,4}){2,7}(?![\w:])       # IPv6, MAC
+  | (?<![\w.+@-])[\w.+-]{1,64}@[\w.+@-]*\w                                          # e-mail
+  | (?<![\w.-])eyJ[\w-]{8,}(?:\.[\w-]+)*                                                   # JWT
+  | (?<=[\x22'])[A-Za-z0+/=_.-]{32,}(?=[\x22'])                                            # long quoted token
+  | (?<=[a-z0])-(?=[a-z-]*0)[bcdfghj-np-tv-xz0]{6,10}-[bcdfghj-np-tv-xz0]{5}(?![\w-])                # Kubernetes pod suffix
+  | (?<![A-Za-z0])(?P<word>[A-Za-z]+0[A-Za-z0]*)                                             # word with digits
+  | (?:(?<![\w)\]>])[+-])?0[A-Za-z0µ]*(?:[.,:/+-](?=0)[A-Za-z0µ]+)*                          # number, address, time
+      (?:%|\ ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B|[nuµm]s|m?secs?|seconds?|s|minutes?|mins?|hours?|h)(?![\w<]))?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+# Every alternative needs one of these; a line of words alone is its own template.
+_MAY_VARY = re.compile(r"[0-9@=:\"']|eyJ")
+_RUN = re.compile(r"<\*>(?:[\s,;:/|._+-]*<\*>)+")
+_NAMED = re.compile(r"([A-Za-z]{2,})0+(?:((?<!00)[A-Za-z]{3,}))?")
+_HEX = re.compile(r"[0a-f]{6,}|[0A-F]{6,}")
+
+_templates: dict[str, tuple[int, str]] = {}
+
+
+def mask(message: str) -> str:
+    """Return the message with every variable part as `<*>`; a pure function, and masking twice changes nothing.
+
+    Only the first 4,096 characters count, and the result is never longer than that.
+    """
+    return _mask_shape(_shape(message))
+
+
+def template_of(message: str) -> tuple[int, str]:
+    """Return the 63-bit template id of a message and the masked text."""
+    shape = _shape(message)
+    found = _templates.get(shape)
+    if found is None:
+        text = _mask_shape(shape)
+        found = (template_id(text), text)
+        if len(_templates) >= _CACHED_SHAPES:
+            _templates.clear()
+        _templates[shape] = found
+    return found
+
+
+def template_id(text: str) -> int:
+    """Return the id of a masked text: the first 63 bits of the BLAKE3 of the mask's version and the text."""
+    digest = blake3(f"{MASK_VERSION}\n{text}".encode("utf-8", "surrogatepass")).digest(length=8)
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _zero(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").translate(_ZEROES).decode("utf-8", "surrogatepass")
+
+
+def _shape(message: str) -> str:
+    if len(message) > MASK_CHARS:
+        message = message[:MASK_CHARS]
+    if not _may_keep(message):
+        return _zero(message)
+    parts = _KEPT.split(message)
+    parts[::2] = [_zero(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _may_keep(text: str) -> bool:
+    """Tell cheaply whether a line may hold something that `_KEPT` finds."""
+    return (
+        "#" in text or "tatus" in text or "HTTP/" in text or ", line " in text or _SOURCE_PLACE.search(text) is not None
+    )
+
+
+def _mask_shape(shape: str) -> str:
+    # What is masked can change the surroundings of its neighbours: repeat until nothing changes, so that the mask of
+    # a mask is itself. Nearly every line is done after the first round; a freak that is not after the last has no words.
+    text = _mask_once(shape)
+    for _ in range(_ROUNDS):
+        again = _mask_once(_shape(text))
+        if again == text:
+            return text
+        text = again
+    return VARIABLE
+
+
+def _mask_once(shape: str) -> str:
+    # What was kept is found again: it holds the only digits that are not 0, and zeroes elsewhere make nothing new.
+    parts = _KEPT.split(shape) if _may_keep(shape) else [shape]
+    parts[::2] = [_MASK.sub(_replace, part) if _MAY_VARY.search(part) else part for part in parts[::2]]
+    masked = _RUN.sub(VARIABLE, "".join(parts))
+    if len(masked) <= MASK_CHARS:
+        return masked
+    # Cut between words, so that no half word looks like something else.
+    head, _, _ = masked[: MASK_CHARS - len(VARIABLE)].rpartition(" ")
+    return _RUN.sub(VARIABLE, f"{head} {VARIABLE}" if head else VARIABLE)
+
+
+def _replace(match: re.Match[str]) -> str:
+    match match.lastgroup:
+        case "assign":
+            return f"{match['label']}{match['assign']}{VARIABLE}"
+        case "word":
+            return _mask_word(match[0])
+        case _:
+            return VARIABLE
+
+
+def _mask_word(word: str) -> str:
+    """Keep the letters of `worker12` and `Travel2Service`; hide `x2k4j` and `a3f9c2d` whole."""
+    named = _NAMED.fullmatch(word)
+    if named is None or _HEX.fullmatch(word):
+        return VARIABLE
+    return f"{named[1]}{VARIABLE}{named[2] or ''}"

@@ -1,0 +1,57 @@
+"""Files that state who calls whom: our own form as JSON or YAML, and compose files with their `depends_on`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import yaml
+
+from domain.errors import PayloadError
+
+
+def read_topology_file(text: str) -> dict[str, Any]:
+    """Return a file as a body of `/ingest/topology`; raises PayloadError for what is neither form.
+
+    A service of a compose file calls what it depends on (`depends_on`, in both its forms) or links to.
+    """
+    try:
+        given = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise PayloadError(f"The file is neither JSON nor YAML{where}. Nothing was stored.") from exc
+    if isinstance(given, list):
+        given = {"edges": given}
+    if not isinstance(given, Mapping) or not ("edges" in given or "services" in given):
+        raise PayloadError("The file states no topology: it needs `edges` (docs/api.md) or is a compose file.")
+    body = _plain(given) if "edges" in given else {"edges": list(_compose_edges(given["services"]))}
+    if "edges" not in given:
+        body["observed_by"] = "compose"
+    if not isinstance(body["edges"], list) or not body["edges"]:
+        raise PayloadError("The file states no edges: `edges` must be a list, or some service must depend on another.")
+    return body
+
+
+def _compose_edges(services: Any) -> Iterator[dict[str, str]]:
+    if not isinstance(services, Mapping):
+        raise PayloadError("The compose file's `services` must be a mapping.")
+    for name, service in services.items():
+        given = service if isinstance(service, Mapping) else {}
+        needed = [*_names(given.get("depends_on")), *(link.partition(":")[0] for link in _names(given.get("links")))]
+        for target in dict.fromkeys(needed):
+            yield {"source": str(name), "target": target}
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list | Mapping) else []
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of YAML as one of JSON: times as RFC 3339."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, date) else value

@@ -1,0 +1,96 @@
+"""Incidents: one row per investigation, with the answer as it was given."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from domain.errors import NotFound
+from domain.times import LATEST_US
+from storage.database import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One investigated incident. `answer` is the answer's JSON (docs/api.md); times are microseconds since 1970 UTC.
+
+    `created_us` is when it was asked about; `started_us` and `ended_us` bound the incident itself, where known.
+    """
+
+    id: str
+    environment: str
+    thread_id: str
+    trace_id: str
+    created_us: int
+    question: str
+    outcome: str
+    answer: Mapping[str, Any]
+    service: str = ""
+    started_us: int | None = None
+    ended_us: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Incident:
+        return cls(
+            id=str(row[0]),
+            environment=str(row[1]),
+            thread_id=str(row[2]),
+            trace_id=str(row[3]),
+            created_us=int(row[4]),
+            started_us=None if row[5] is None else int(row[5]),
+            ended_us=None if row[6] is None else int(row[6]),
+            service=str(row[7]),
+            question=str(row[8]),
+            outcome=str(row[9]),
+            answer=json.loads(row[10]),
+        )
+
+
+def make_incident_id() -> str:
+    """Return a new id, `inc-` and twelve hex characters."""
+    return f"inc-{secrets.token_hex(6)}"
+
+
+class IncidentStore:
+    """Keeps investigations and their answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(self, incident: Incident) -> None:
+        """Store an incident; one with the same id is replaced, except its environment, thread and creation time."""
+        row = (
+            incident.id,
+            incident.environment,
+            incident.thread_id,
+            incident.trace_id,
+            incident.created_us,
+            incident.started_us,
+            incident.ended_us,
+            incident.service,
+            incident.question[:16_000],
+            incident.outcome,
+            json.dumps(incident.answer, ensure_ascii=False, separators=(",", ":")),
+        )
+        await self._database.execute("store_incident", row)
+
+    async def get(self, incident_id: str) -> Incident:
+        """Return an incident; raises NotFound."""
+        # An id that is not ASCII cannot be compared with the column.
+        rows = await self._database.fetch("one_incident", (incident_id,)) if incident_id.isascii() else []
+        if not rows:
+            raise NotFound(f"There is no incident {incident_id[:40]!r}: see `causegraph incidents`.")
+        return Incident.from_row(rows[0])
+
+    async def list(self, environment: str, limit: int = 50, before_us: int = LATEST_US) -> Sequence[Incident]:
+        """Return the newest incidents of an environment that were created before a moment."""
+        rows = await self._database.fetch("list_incidents", (environment, before_us, limit))
+        return [Incident.from_row(row) for row in rows]
+
+    async def by_thread(self, environment: str, thread_id: str) -> Sequence[Incident]:
+        """Return the incidents of one conversation, oldest first."""
+        rows = await self._database.fetch("incidents_of_thread", (environment, thread_id))
+        return [Incident.from_row(row) for row in rows]

@@ -1,0 +1,17 @@
+-- name: store_incident
+INSERT INTO incident (id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE trace_id = VALUES(trace_id), started_us = VALUES(started_us), ended_us = VALUES(ended_us),
+  service = VALUES(service), question = VALUES(question), outcome = VALUES(outcome), answer = VALUES(answer)
+
+-- name: one_incident
+SELECT id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer
+FROM incident WHERE id = ?
+
+-- name: list_incidents
+SELECT id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer
+FROM incident WHERE environment = ? AND created_us < ? ORDER BY created_us DESC, id DESC LIMIT ?
+
+-- name: incidents_of_thread
+SELECT id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer
+FROM incident WHERE environment = ? AND thread_id = ? ORDER BY created_us, id

@@ -1,0 +1,44 @@
+-- The row that a writer of a trace's events locks, so that `seq` grows in commit order.
+-- name: open_trace
+INSERT IGNORE INTO trace (id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence)
+VALUES (?, '', '', 'running', '', '', 0, NULL, 0, 0, 0)
+
+-- name: lock_trace
+SELECT id FROM trace WHERE id = ? FOR UPDATE
+
+-- name: last_trace_seq
+SELECT COALESCE(MAX(seq), 0), COUNT(*) FROM trace_event WHERE trace_id = ?
+
+-- Events that are there already were left out under the lock; anything else that collides must be heard of.
+-- name: insert_trace_event
+INSERT INTO trace_event (trace_id, seq, event_id, type, span_id, time_us, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: trace_event_ids
+SELECT event_id FROM trace_event WHERE trace_id = ?
+
+-- name: trace_events_after
+SELECT seq, trace_id, event_id, type, span_id, time_us, payload FROM trace_event WHERE trace_id = ? AND seq > ? ORDER BY seq
+
+-- name: count_amendments
+SELECT COUNT(*) FROM trace_event WHERE trace_id = ? AND type = 'AMENDMENT'
+
+-- name: store_trace
+UPDATE trace SET environment = ?, question = ?, status = ?, outcome = ?, action = ?, started_us = ?, ended_us = ?,
+  decisions = ?, queries = ?, evidence = ?
+WHERE id = ?
+
+-- name: list_traces
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+FROM trace WHERE environment = ? AND started_us < ? ORDER BY started_us DESC, id DESC LIMIT ?
+
+-- name: list_all_traces
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+FROM trace WHERE started_us < ? ORDER BY started_us DESC, id DESC LIMIT ?
+
+-- name: one_trace
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+FROM trace WHERE id = ?
+
+-- name: silent_traces
+SELECT t.id FROM trace t
+WHERE t.status = 'running' AND (SELECT MAX(e.time_us) FROM trace_event e WHERE e.trace_id = t.id) < ?

@@ -1,0 +1,340 @@
+-- The schema after all migrations, as one script. tests/storage/test_migrations.py compares it with the migrations:
+-- a new migration comes with the same change here.
+
+CREATE TABLE schema_migration (
+  version INT UNSIGNED NOT NULL PRIMARY KEY,
+  name VARCHAR(64) NOT NULL,
+  applied_us BIGINT NOT NULL
+) ENGINE=InnoDB;
+
+INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
+  (3, 'peers', 0);
+
+-- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
+-- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
+
+CREATE TABLE ingest_clock (
+  id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
+  seq BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB;
+
+INSERT INTO ingest_clock (id, seq) VALUES (1, 0);
+
+CREATE TABLE ingest_batch (
+  seq BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  batch_key CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  received_us BIGINT NOT NULL,
+  accepted INT UNSIGNED NOT NULL,
+  duplicate INT UNSIGNED NOT NULL,
+  rejected INT UNSIGNED NOT NULL,
+  UNIQUE KEY batch_once (environment, kind, batch_key)
+) ENGINE=InnoDB;
+
+-- How far each follower of the ingested rows has come (the topology projection is one).
+CREATE TABLE follower (
+  name VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  seq BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB;
+
+INSERT INTO follower (name, seq) VALUES ('topology', 0);
+
+CREATE TABLE log_template (
+  id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  mask_version SMALLINT UNSIGNED NOT NULL,
+  text TEXT NOT NULL
+) ENGINE=InnoDB;
+
+CREATE TABLE log_event (
+  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+  seq BIGINT UNSIGNED NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  level TINYINT UNSIGNED NOT NULL,
+  template_id BIGINT UNSIGNED NOT NULL,
+  node VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  trace_id VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  span_id VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  message MEDIUMTEXT NOT NULL,
+  attributes MEDIUMTEXT NOT NULL,
+  PRIMARY KEY (id),
+  KEY by_seq (seq),
+  KEY by_time (environment, time_us),
+  KEY by_service (environment, service, level, time_us),
+  KEY by_template (environment, template_id, time_us),
+  KEY by_trace (trace_id)
+) ENGINE=InnoDB;
+
+CREATE TABLE log_count (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  slot_us BIGINT NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  template_id BIGINT UNSIGNED NOT NULL,
+  level TINYINT UNSIGNED NOT NULL,
+  count INT UNSIGNED NOT NULL,
+  first_us BIGINT NOT NULL,
+  last_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, slot_us, service, template_id, level)
+) ENGINE=InnoDB;
+
+CREATE TABLE span (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  trace_id VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  span_id VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  parent_id VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  name VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  kind TINYINT UNSIGNED NOT NULL,
+  start_us BIGINT NOT NULL,
+  duration_us BIGINT NOT NULL,
+  error TINYINT(1) NOT NULL,
+  status_message TEXT NOT NULL,
+  node VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  version VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  peer VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  attributes MEDIUMTEXT NOT NULL,
+  PRIMARY KEY (environment, trace_id, span_id),
+  KEY by_seq (seq),
+  KEY by_time (environment, start_us),
+  KEY by_parent (environment, trace_id, parent_id),
+  KEY by_service (environment, service, start_us)
+) ENGINE=InnoDB;
+
+-- Calls between two services per slot, joined from a span and its parent's span once both are stored.
+CREATE TABLE call_slot (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  slot_us BIGINT NOT NULL,
+  caller VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  callee VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  count INT UNSIGNED NOT NULL,
+  errors INT UNSIGNED NOT NULL,
+  caller_us BIGINT NOT NULL,
+  callee_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, slot_us, caller, callee)
+) ENGINE=InnoDB;
+
+CREATE TABLE metric_point (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  name VARCHAR(191) COLLATE utf8mb4_bin NOT NULL,
+  series CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  value DOUBLE NOT NULL,
+  node VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  source VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  destination VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  attributes TEXT NOT NULL,
+  PRIMARY KEY (environment, service, name, series, time_us),
+  KEY by_seq (seq),
+  KEY by_time (environment, time_us)
+) ENGINE=InnoDB;
+
+CREATE TABLE change_event (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  time_us BIGINT NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  version VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  summary TEXT NOT NULL,
+  actor VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  attributes TEXT NOT NULL,
+  PRIMARY KEY (environment, id),
+  KEY by_time (environment, time_us),
+  KEY by_seq (seq)
+) ENGINE=InnoDB;
+
+CREATE TABLE orchestrator_event (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  time_us BIGINT NOT NULL,
+  kind VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  object VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  reason VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY (environment, id),
+  KEY by_time (environment, time_us)
+) ENGINE=InnoDB;
+
+CREATE TABLE alert (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  time_us BIGINT NOT NULL,
+  ended_us BIGINT NULL,
+  source VARCHAR(32) COLLATE utf8mb4_bin NOT NULL,
+  name VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  status VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  fingerprint VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  severity VARCHAR(32) COLLATE utf8mb4_bin NOT NULL,
+  summary TEXT NOT NULL,
+  runbook_url TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  PRIMARY KEY (environment, id),
+  KEY by_time (environment, time_us)
+) ENGINE=InnoDB;
+
+CREATE TABLE stated_edge (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  source VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  target VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  observed_by VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  valid_from_us BIGINT NOT NULL,
+  valid_to_us BIGINT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (environment, source, target, kind, observed_by, valid_from_us),
+  KEY by_seq (seq)
+) ENGINE=InnoDB;
+
+CREATE TABLE incident (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  thread_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  trace_id VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  created_us BIGINT NOT NULL,
+  started_us BIGINT NULL,
+  ended_us BIGINT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  question TEXT NOT NULL,
+  outcome VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  answer MEDIUMTEXT NOT NULL,
+  PRIMARY KEY (id),
+  KEY by_time (environment, created_us),
+  KEY by_thread (environment, thread_id)
+) ENGINE=InnoDB;
+
+CREATE TABLE evidence (
+  id VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  record_key TEXT NOT NULL,
+  digest CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  query VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  text TEXT NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  entities TEXT NOT NULL,
+  found_by VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  found_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, id),
+  KEY by_trace (found_by),
+  KEY by_id (id)
+) ENGINE=InnoDB;
+
+-- One row per stage, decision, ledger entry and so on of an agent run; an amendment is a new event, never an edit.
+CREATE TABLE trace_event (
+  trace_id VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  seq INT UNSIGNED NOT NULL,
+  event_id CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  type VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  span_id VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  payload MEDIUMTEXT NOT NULL,
+  PRIMARY KEY (trace_id, seq),
+  UNIQUE KEY event_once (event_id)
+) ENGINE=InnoDB;
+
+-- The fold of a trace's events, for lists.
+CREATE TABLE trace (
+  id VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  question TEXT NOT NULL,
+  status VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  outcome VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  action VARCHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  started_us BIGINT NOT NULL,
+  ended_us BIGINT NULL,
+  decisions INT UNSIGNED NOT NULL,
+  queries INT UNSIGNED NOT NULL,
+  evidence INT UNSIGNED NOT NULL,
+  PRIMARY KEY (id),
+  KEY by_time (environment, started_us)
+) ENGINE=InnoDB;
+
+CREATE TABLE job (
+  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  queue VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  idempotency_key CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  payload MEDIUMTEXT NOT NULL,
+  status VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  attempts INT UNSIGNED NOT NULL,
+  run_after_us BIGINT NOT NULL,
+  lease_until_us BIGINT NOT NULL,
+  created_us BIGINT NOT NULL,
+  ended_us BIGINT NULL,
+  result MEDIUMTEXT NULL,
+  UNIQUE KEY job_once (queue, idempotency_key),
+  KEY due (queue, status, run_after_us)
+) ENGINE=InnoDB;
+
+CREATE TABLE blob_index (
+  digest CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  bytes BIGINT UNSIGNED NOT NULL,
+  stored_bytes BIGINT UNSIGNED NOT NULL,
+  created_us BIGINT NOT NULL
+) ENGINE=InnoDB;
+
+-- Keys are kept as BLAKE3 hashes; the key itself is shown once, when it is made.
+CREATE TABLE api_key (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  name VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  role VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  hash CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  created_us BIGINT NOT NULL,
+  revoked_us BIGINT NULL,
+  UNIQUE KEY hash_once (hash)
+) ENGINE=InnoDB;
+
+-- What telemetry showed of the topology, as intervals of time; the graph is a projection of these rows and can be
+-- written again from them. An interval holds from first_us to last_us and a lifetime longer. `target` is a service, a
+-- node ('' where the service was seen but its node is not known) or a template's id. `seq` is the ingest batch up to
+-- which the follower had read when it changed the row.
+CREATE TABLE observed_edge (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  target VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  observed_by VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  first_us BIGINT NOT NULL,
+  last_us BIGINT NOT NULL,
+  count BIGINT UNSIGNED NOT NULL,
+  errors BIGINT UNSIGNED NOT NULL,
+  level TINYINT UNSIGNED NOT NULL,
+  seq BIGINT UNSIGNED NOT NULL,
+  PRIMARY KEY (environment, kind, source, target, observed_by, first_us),
+  KEY by_seq (seq)
+) ENGINE=InnoDB;
+
+-- 'topology' writes call_slot and observed_edge, 'graph' writes the graph from them.
+INSERT INTO follower (name, seq) VALUES ('graph', 0);
+
+-- Calls out of a service that no span of another service took, per slot: to a database, a queue, a host outside. A call
+-- is taken out again when the span that took it comes late.
+CREATE TABLE peer_slot (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  caller VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  peer VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  slot_us BIGINT NOT NULL,
+  count INT NOT NULL,
+  errors INT NOT NULL,
+  PRIMARY KEY (environment, caller, peer, slot_us)
+) ENGINE=InnoDB;
+
+-- The names of peers under which a service of ours was once reached: they are no things of their own.
+CREATE TABLE answered_peer (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  peer VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  PRIMARY KEY (environment, peer)
+) ENGINE=InnoDB;
+
+-- 'peers' stands still: the spans up to it were joined before peers were counted.
+INSERT INTO follower (name, seq) VALUES ('peers', 0);

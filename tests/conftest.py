@@ -1,0 +1,71 @@
+"""One private local stack for the whole session: real MariaDB, real FalkorDB. Tests keep apart by environment name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+# What the person running the tests has configured must not reach them.
+for _name in [name for name in os.environ if name.startswith(("CAUSEGRAPH_", "OTEL_"))]:
+    if _name != "CAUSEGRAPH_CACHE_DIR":
+        del os.environ[_name]
+
+pytest.register_assert_rewrite("tests.sending")
+
+from cli.stack import StackHandle, ensure_stack, stop_stack  # noqa: E402
+from graph.topology import TopologyGraph  # noqa: E402
+from storage.database import Database  # noqa: E402
+from storage.migrate import migrate  # noqa: E402
+
+_versions: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A data folder of the session's own, removed at its end."""
+    folder = Path(tempfile.mkdtemp(prefix="causegraph-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(data_dir: Path) -> Iterator[StackHandle]:
+    """The running local stack."""
+    handle = ensure_stack(data_dir, progress=lambda line: None)
+    _versions.update(handle.versions)
+    yield handle
+    stop_stack(data_dir)
+
+
+@pytest.fixture(scope="session")
+async def database(stack: StackHandle) -> AsyncIterator[Database]:
+    """The migrated database of the session."""
+    opened = Database(stack.database_url)
+    await migrate(opened)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+async def topology(stack: StackHandle) -> AsyncIterator[TopologyGraph]:
+    """The topology graph of the session."""
+    opened = TopologyGraph(stack.graph_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def environment() -> str:
+    """An environment name that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _versions:
+        terminalreporter.write_line("local stack: " + ", ".join(f"{k} {v}" for k, v in _versions.items()))

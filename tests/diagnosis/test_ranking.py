@@ -1,0 +1,163 @@
+"""Cause, victim and bystander; and what the verdict rule lets be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from diagnosis.ranking import Candidate, Case, rank_causes
+from diagnosis.signals import Ref, Signal, SignalName
+from diagnosis.symptom import Symptom
+from diagnosis.verdict import Proof, hops_of, settle_healthy, settle_verdict
+from diagnosis.walks import Blame, TraceForest, collect_blames, learn_usual, walk_down
+from domain.observed import SpanRow
+from domain.telemetry import SpanKind
+from domain.verdict import FaultClass
+from tests.diagnosis.builders import TraceBuilder, flatten
+
+START = 10_000_000
+SERVICES = ("ads", "bank", "checkout", "orders", "payment", "shop", "worker")
+CALLS = (
+    ("shop", "checkout"),
+    ("shop", "ads"),
+    ("checkout", "payment"),
+    ("checkout", "orders"),
+    ("payment", "bank"),
+    ("orders", "worker"),
+)
+SYMPTOM = Symptom(
+    "shop", "POST /checkout", "errors", START, START + 20_000_000, 40, 80, 0.5, 0.0, 90.0, False, 400_000, 80
+)
+
+
+def signal(
+    service: str, name: SignalName, strength: float = 0.9, fault_class: FaultClass = "unknown", at: int = START
+) -> Signal:
+    refs = (Ref.to("log", id=hash((service, name)) % 1000),)
+    return Signal(service, name, strength, at, f"{service} {name}", refs, fault_class=fault_class)
+
+
+def failing(error: str, *, at: str = "payment", count: int = 10) -> list[TraceBuilder]:
+    traces = []
+    for number in range(count):
+        trace = TraceBuilder(START + number * 1000)
+        entry = trace.span("shop", "POST /checkout", SpanKind.SERVER, 40_000, error="502")
+        checkout = trace.call(
+            "shop", "checkout", 30_000, entry, error="500", server_error=error if at == "checkout" else "500"
+        )
+        if at != "checkout":
+            trace.call("checkout", at, 15_000, checkout, error="500", server_error=error)
+        traces.append(trace)
+    return traces
+
+
+def blames(traces: list[TraceBuilder]) -> list[Blame]:
+    forest = TraceForest(flatten(traces))
+    usual = learn_usual(TraceForest([]), forest)
+    entries: list[SpanRow] = [trace.spans[0] for trace in traces]
+    return collect_blames(walk_down(entry, forest, usual, SERVICES) for entry in entries)
+
+
+def proof_of(ranking: list[Candidate]) -> Proof:
+    cited = {ref: f"log-{at}" for at, ref in enumerate(r for c in ranking for s in c.signals for r in s.refs)}
+    hops = hops_of(ranking[0].path)
+    return Proof(cited, dict.fromkeys(hops, "edge-1"), {hop: ["span-1"] for hop in hops}, 20)
+
+
+def test_the_thrower_is_the_cause_and_the_loudest_is_a_bystander() -> None:
+    case = Case(
+        SYMPTOM,
+        SERVICES,
+        CALLS,
+        blames=blames(failing("KeyError: 'currency'")),
+        signals=(
+            signal("payment", "new_error_log", 0.9, "code"),
+            *(signal("ads", "error_burst", 1.0) for _ in range(5)),
+            signal("ads", "new_error_log", 0.9, "code"),
+            signal("checkout", "new_error_log", 0.45, "dependency"),
+        ),
+    )
+    ranking = rank_causes(case)
+    assert ranking[0].service == "payment"
+    assert ranking[0].path == ("payment", "checkout", "shop")
+    assert ranking[0].fault_class == "code"
+    verdict = settle_verdict(SYMPTOM, ranking, proof_of(ranking))
+    assert verdict.outcome == "CONFIRMED"
+    assert [c.service for c in verdict.causes] == ["payment"]
+    assert "ads" in {r.service for r in verdict.ruled_out}
+
+
+def test_one_who_waits_is_explained_by_a_failing_worker_below() -> None:
+    case = Case(
+        SYMPTOM,
+        SERVICES,
+        CALLS,
+        blames=blames(failing("order 7 is still placed after 2.0 s, giving up: timed out", at="checkout")),
+        signals=(
+            signal("worker", "new_error_log", 0.9, "data", START - 500_000),
+            signal("worker", "failing_here", 0.8, "data", START - 500_000),
+            signal("checkout", "new_error_log", 0.45, "dependency"),
+        ),
+    )
+    ranking = rank_causes(case)
+    assert ranking[0].service == "worker"
+    assert ranking[0].path == ("worker", "orders", "checkout", "shop")
+    verdict = settle_verdict(SYMPTOM, ranking, replace(proof_of(ranking), hops={}))
+    assert "worker->orders" not in verdict.causes[0].hop_evidence
+    assert set(verdict.causes[0].inferred_hops) == {"orders->worker", "checkout->orders", "shop->checkout"}
+
+
+def test_an_effect_that_comes_after_the_symptom_is_no_cause() -> None:
+    late = signal("bank", "failing_here", 0.9, at=START + 15_000_000)
+    case = Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError: 'x'")), signals=(late,))
+    bank = next(c for c in rank_causes(case) if c.service == "bank")
+    assert "later_than_symptom" in bank.contributions
+
+
+def test_a_change_alone_convicts_nobody() -> None:
+    case = Case(SYMPTOM, SERVICES, CALLS, signals=(signal("bank", "changed", 1.0, "code"),))
+    verdict = settle_verdict(SYMPTOM, rank_causes(case), Proof({}, {}, {}, 20))
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert verdict.causes == ()
+
+
+def without(proof: Proof, missing: str) -> Proof:
+    return replace(proof, edges={}) if missing == "edges" else replace(proof, cited={})
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [("edges", "no edge"), ("cited", "No stored record")],
+)
+def test_without_a_path_or_records_nothing_is_confirmed(missing: str, words: str) -> None:
+    case = Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError: 'x'")))
+    ranking = rank_causes(case)
+    verdict = settle_verdict(SYMPTOM, ranking, without(proof_of(ranking), missing))
+    assert verdict.outcome in ("LIKELY", "INCONCLUSIVE")
+    assert any(words in reason for reason in verdict.reasons)
+
+
+def test_without_a_baseline_nothing_is_confirmed() -> None:
+    ranking = rank_causes(Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError: 'x'"))))
+    assert settle_verdict(SYMPTOM, ranking, replace(proof_of(ranking), baseline=0)).outcome == "LIKELY"
+
+
+def test_healthy_needs_sources_that_speak() -> None:
+    assert settle_healthy(True, "checkout").outcome == "HEALTHY"
+    assert settle_healthy(False, "checkout").outcome == "INCONCLUSIVE"
+
+
+def test_the_order_of_the_input_does_not_matter() -> None:
+    signals = [signal("payment", "new_error_log"), signal("ads", "error_burst"), signal("bank", "changed")]
+    found = [
+        [
+            (c.service, round(c.score, 9))
+            for c in rank_causes(Case(SYMPTOM, services, calls, blames=blames(failing("KeyError")), signals=tuple(s)))
+        ]
+        for services, calls, s in (
+            (SERVICES, CALLS, signals),
+            (SERVICES[::-1], CALLS[::-1], signals[::-1]),
+        )
+    ]
+    assert found[0] == found[1]

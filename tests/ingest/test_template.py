@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ingest.template import MASK_CHARS, _mask_shape, _shape, mask, template_id, template_of
+
+PIECES = [
+    "started", "stopped", "order", "TravelServiceImpl", "t.s.TravelServiceImpl#532", "Foo.java:123", "a3f9c2d1", "id=",
+    "userId:", '"', "'", " ", "=", ":", "#", "/", ".", "-", "_", "+", "@", ",", "(", "<*>", "<", "*", "$", "null", "0", "7",
+    "12", "404", "10.0.0.1:80", "status=", "HTTP/1.1 ", "Jan", "Mon, ", "ms", "KB", "eyJhbGciOiJ", "bob@example.com", "é",
+    "::", "fe80", "f3a2b1c0-12ab-4cde-8f00-aabbccddeeff", "\n", "\t", ", line 33", "x" * 40, "٣", "\ud800", "worker12",
+]  # fmt: skip
+lines = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=200)
+
+
+@pytest.mark.parametrize(
+    ("message", "masked"),
+    [
+        ("order 12 from 10.0.0.1:8080 took 15ms", "order <*> from <*> took <*>"),
+        ("t.s.TravelServiceImpl#532 got 7", "t.s.TravelServiceImpl#532 got <*>"),
+        ("travel2.service.Travel2ServiceImpl#77", "travel2.service.Travel2ServiceImpl#77"),
+        ("at com.foo.Bar.baz(Bar.java:123)", "at com.foo.Bar.baz(Bar.java:123)"),
+        ('File "/app/x.py", line 33, in main', 'File "/app/x.py", line 33, in main'),
+        ("Order#532 failed", "Order#<*> failed"),
+        (
+            '10.2.3.4 - - [02/Jan/2024:10:00:00 +0000] "GET /a/5 HTTP/1.1" 500',
+            '<*> - - [<*>] "GET /a/<*> HTTP/1.1" 500',
+        ),
+        ("2024-01-01T10:00:00.123Z up", "<*> up"),
+        ("12 bytes (1.1 KB)", "<*> (<*>)"),
+        ('{"orderId":"abc-def","state":"started"}', '{"orderId":"<*>","state":"started"}'),
+        ("user id=null", "user id=null"),
+        ("uuid f3a2b1c0-12ab-4cde-8f00-aabbccddeeff end", "uuid <*> end"),
+        ("mail bob.smith@example.com sent", "mail <*> sent"),
+        ("worker12 of node-3", "worker<*> of node-<*>"),
+        ("ids [1, 2, 3] done", "ids [<*>] done"),
+    ],
+)
+def test_what_varies_is_masked_and_the_rest_survives(message: str, masked: str) -> None:
+    assert mask(message) == masked
+    assert template_of(message) == (template_id(masked), masked)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("worker 3 started", "worker 3 stopped"),
+        ("t.s.OrderServiceImpl#88 failed", "t.s.OrderServiceImpl#91 failed"),
+        ("Foo.java:12 x", "Foo.java:13 x"),
+        ("GET /a HTTP/1.1 200", "GET /a HTTP/1.1 503"),
+        ("id=null", "id=77"),
+    ],
+)
+def test_opposite_events_never_share_a_template(one: str, other: str) -> None:
+    assert template_of(one)[0] != template_of(other)[0]
+
+
+@given(lines)
+@settings(max_examples=6000, deadline=None)
+@example("x" * 5000)
+@example("1 " * 4000)
+@example("a1-" * 3000)
+def test_masking_is_pure_and_idempotent(line: str) -> None:
+    once = mask(line)
+    assert mask(line) == once
+    assert mask(once) == once
+    assert len(once) <= MASK_CHARS
+    assert template_of(line)[1] == once == _mask_shape(_shape(line))
+
+
+@given(st.sampled_from(PIECES), st.sampled_from(PIECES), st.integers(1, 4000))
+@settings(max_examples=300, deadline=None)
+def test_long_lines_stay_masked_and_bounded_in_time(one: str, other: str, times: int) -> None:
+    line = (one + other) * times
+    began = time.process_time()
+    once = mask(line)
+    assert time.process_time() - began < 1.0
+    assert mask(once) == once
+
+
+def test_ids_fit_a_signed_64_bit_column_and_do_not_change_between_versions_of_this_program() -> None:
+    assert template_of("order 12 placed")[0] == template_id("order <*> placed") == 6136400119026946045
+    assert all(0 <= template_of(f"word {chr(97 + n)}")[0] < 2**63 for n in range(26))

@@ -1,0 +1,88 @@
+"""A run in eight lines of text for the terminal, and as JSON for pages and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from tracing.fold import StageView, TraceView
+
+_WIDTH = 100
+
+
+def scorecard(view: TraceView) -> str:
+    """Return a compact card: outcome, action, duration, stages, decisions, queries, evidence, gaps, trace id."""
+    outcome = f"{view.outcome or 'no verdict'}{': ' + ', '.join(view.causes) if view.causes else ''}"
+    lines = [
+        f"Outcome    {outcome}",
+        f"Action     {view.action or 'not judged'}    Status: {view.status}    Duration: {_duration(view.seconds)}",
+        f"Stages     {_stages(view)}",
+        f"Decisions  {_decisions(view)}",
+        f"Queries    {_queries(view)}",
+        f"Evidence   {len(view.found)} found -> {len(view.cited)} cited",
+        f"Gaps       {'; '.join(view.gaps) or 'none'}",
+    ]
+    if view.model.calls:
+        tokens = view.model.prompt_tokens + view.model.completion_tokens
+        cost = f", cost {view.model.cost:.4f}" if view.model.cost else ""
+        lines.append(f"Model      {view.model.calls} calls, {tokens} tokens{cost}")
+    if view.error:
+        lines.append(f"Error      {view.error}")
+    lines.append(f"Trace      {view.id}")
+    return "\n".join(_cut(line) for line in lines)
+
+
+def to_json(view: TraceView) -> dict[str, Any]:
+    """Return the view as plain JSON values, with the fields' own names."""
+    return asdict(view)
+
+
+def walk_stages(view: TraceView) -> Iterator[tuple[int, StageView]]:
+    """Yield every stage with its depth (0 at the top), parents before children."""
+    waiting = [(0, stage) for stage in reversed(view.stages)]
+    while waiting:
+        depth, stage = waiting.pop()
+        yield depth, stage
+        waiting.extend((depth + 1, child) for child in reversed(stage.stages))
+
+
+def _stages(view: TraceView) -> str:
+    if not view.stages:
+        return "none"
+    shown = [f"{stage.name} {_duration(stage.seconds)}{_mark(stage)}" for stage in view.stages]
+    inside = sum(1 for depth, _ in walk_stages(view) if depth)
+    return ", ".join(shown) + (f" (+{inside} inside)" if inside else "")
+
+
+def _mark(stage: StageView) -> str:
+    return "" if stage.status == "complete" else f" {stage.status.upper()}"
+
+
+def _decisions(view: TraceView) -> str:
+    sure = [decision.confidence for decision in view.decisions if decision.confidence is not None]
+    return f"{len(view.decisions)}" + (f" (least sure {min(sure):.2f})" if sure else "")
+
+
+def _queries(view: TraceView) -> str:
+    silent = sum(entry.reporting is False for entry in view.ledger)
+    failed = sum(bool(entry.error) for entry in view.ledger)
+    scanned = sum(entry.rows_scanned for entry in view.ledger)
+    told = f"{len(view.ledger)} over {scanned} rows"
+    told += f", {silent} of silent sources" if silent else ""
+    return told + (f", {failed} failed" if failed else "")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} m {int(seconds % 60)} s"
+
+
+def _cut(line: str) -> str:
+    line = " ".join(line.splitlines())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
