@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cli.stack import ensure_stack, was_killed
-from domain.errors import CausegraphError, GraphError, GraphUnavailable, SettingsError, StackError, StorageError
+from domain.errors import (
+    CausegraphError,
+    GraphError,
+    GraphUnavailable,
+    SettingsError,
+    StackError,
+    StorageError,
+    StorageUnavailable,
+)
 from domain.local import Progress
 from domain.times import HOUR_US
 from storage.database import Database
@@ -25,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _PING_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
+_RESTART_SECONDS = 60.0  # in which a killed server of the local stack is back, crash recovery included
 _PAUSE_SECONDS = 5.0  # after a start that failed
 
 
@@ -61,10 +71,34 @@ async def _open(settings: Settings, progress: Progress) -> AsyncIterator[tuple[D
     database_url, graph_url = await find_servers(settings, progress)
     database = Database(database_url, settings.database_connections)
     try:
-        await (check_schema(database) if settings.database_url else migrate(database))
+        if settings.database_url:
+            await check_schema(database)
+        else:
+            await patiently(lambda: _bring_up(settings, database))
         yield database, graph_url
     finally:
         await database.close()
+
+
+async def _bring_up(settings: Settings, database: Database) -> None:
+    """Migrate the local database; its stack may have been killed since it was found, and is then started again."""
+    await find_servers(settings, lambda line: None)
+    await migrate(database)
+
+
+async def patiently[T](work: Callable[[], Awaitable[T]], seconds: float = _RESTART_SECONDS) -> T:
+    """Return what `work` returns; while MariaDB is away, as when its supervisor starts it again, run it again.
+
+    `work` must be able to run twice. Raises StorageUnavailable once `seconds` are over.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await work()
+        except StorageUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def ask_named_servers(settings: Settings) -> dict[str, str | CausegraphError]:

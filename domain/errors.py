@@ -9,6 +9,7 @@
     │   └── MigrationNeeded       the database's schema is older or newer than this program
     ├── GraphError                FalkorDB refused or failed a query
     │   └── GraphUnavailable      FalkorDB cannot be reached
+    ├── EmbeddingError            the embedder cannot be used, or what it returned is no vector
     ├── PayloadError              what was sent cannot be understood; nothing of it was stored
     │   ├── PayloadTooLarge
     │   └── UnsupportedMediaType
@@ -59,6 +60,10 @@ class GraphError(CausegraphError):
 
 class GraphUnavailable(GraphError):
     """FalkorDB cannot be reached: run `causegraph status`, or check CAUSEGRAPH_GRAPH_URL."""
+
+
+class EmbeddingError(CausegraphError):
+    """The embedder cannot be used: see the settings of embeddings in README.md."""
 
 
 class PayloadError(CausegraphError):

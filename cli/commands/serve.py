@@ -40,16 +40,18 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    from cli.services import open_services, reviving_stack
+    from cli.services import open_services, patiently, reviving_stack
 
     notes = make_console(stderr=True)
     listener = _listen(settings.host, settings.port)
     try:
-        async with open_services(settings, lambda line: notes.print(styled(line, "dim"))) as services:
-            await _check_keys(settings, services)
-            await services.keys.ensure_local_key(settings.data_dir)
-            async with reviving_stack(settings):
-                await _run(settings, services, listener)
+        async with (
+            open_services(settings, lambda line: notes.print(styled(line, "dim"))) as services,
+            reviving_stack(settings),
+        ):
+            await patiently(lambda: _check_keys(settings, services))
+            await patiently(lambda: services.keys.ensure_local_key(settings.data_dir))
+            await _run(settings, services, listener)
     finally:
         listener.close()
 
