@@ -113,6 +113,7 @@ def test_the_lock_is_of_this_pyproject() -> None:
     (ours,) = [package for package in locked["package"] if package["name"] == "causegraph"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     held = {_requirement(f"{one['name']}{one.get('specifier', '')}") for one in ours["metadata"]["requires-dist"]}
-    assert {_requirement(line) for line in project["project"]["dependencies"]} == held
+    extras = [line for lines in project["project"]["optional-dependencies"].values() for line in lines]
+    assert {_requirement(line) for line in [*project["project"]["dependencies"], *extras]} == held
     groups = {name: len(lines) for name, lines in project["dependency-groups"].items()}
     assert groups == {name: len(lines) for name, lines in ours["metadata"]["requires-dev"].items()}

@@ -331,6 +331,7 @@ def test_every_error_has_a_status() -> None:
         "MigrationNeeded": 503,
         "GraphError": 500,
         "GraphUnavailable": 503,
+        "EmbeddingError": 500,
         "PayloadError": 400,
         "PayloadTooLarge": 413,
         "UnsupportedMediaType": 415,
