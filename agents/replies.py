@@ -206,6 +206,7 @@ async def read_info(services: Services) -> dict[str, Any]:
             "runbooks": len(services.library.runbooks),
             "keys": sum(key.revoked_us is None for key in keys),
         },
+        "sources": [source.describe() for source in services.sources.opened],
         "settings": _public_settings(services),
     }
 

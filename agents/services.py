@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from domain.errors import CausegraphError
+from ingest.sources import Sources
 
 if TYPE_CHECKING:
     from agents.investigate import Investigator
@@ -46,6 +47,7 @@ class Services:
     evidence: EvidenceStore
     traces: TraceStore
     keys: KeyStore
+    sources: Sources = field(default_factory=Sources)
 
     @cached_property
     def investigator(self) -> Investigator:

@@ -10,30 +10,17 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]  # ships no types
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from api.errors import told_body
-from domain.errors import (
-    CausegraphError,
-    PayloadError,
-    PayloadTooLarge,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
-    UnsupportedMediaType,
-)
+from api.otlp_replies import LOGS, METRICS, TRACES, OtlpReply
+from api.rpc_status import RETRY_AFTER_SECONDS, RETRYABLE, encode_rpc_status, status_of_delivery
+from domain.errors import CausegraphError, PayloadError, PayloadTooLarge, StorageError
 from ingest.payload import media_type
 from ingest.service import Delivery, Ingest, Receipt
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 5
-
 _PROTOBUF_TYPES = {"application/x-protobuf", "application/protobuf"}
-# google.rpc.Code
-_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 8, 13, 14
 
 type _Accept = Callable[[Delivery], Awaitable[Receipt]]
 type _Environment = Annotated[str, Query(description="Environment of records that name none.")]
@@ -53,19 +40,19 @@ def _add_otlp(router: APIRouter, ingest: Ingest) -> None:
     async def otlp_logs(request: Request, environment: _Environment = "", idempotency_key: _Key = "") -> Response:
         """Take OTLP logs, protobuf or JSON."""
         delivery = _Ask(ingest, request, environment, idempotency_key)
-        return await _answer_otlp(delivery, ingest.accept_otlp_logs, _LOGS)
+        return await _answer_otlp(delivery, ingest.accept_otlp_logs, LOGS)
 
     @router.post("/v1/traces")
     async def otlp_traces(request: Request, environment: _Environment = "", idempotency_key: _Key = "") -> Response:
         """Take OTLP spans, protobuf or JSON."""
         delivery = _Ask(ingest, request, environment, idempotency_key)
-        return await _answer_otlp(delivery, ingest.accept_otlp_traces, _TRACES)
+        return await _answer_otlp(delivery, ingest.accept_otlp_traces, TRACES)
 
     @router.post("/v1/metrics")
     async def otlp_metrics(request: Request, environment: _Environment = "", idempotency_key: _Key = "") -> Response:
         """Take OTLP metrics, protobuf or JSON."""
         delivery = _Ask(ingest, request, environment, idempotency_key)
-        return await _answer_otlp(delivery, ingest.accept_otlp_metrics, _METRICS)
+        return await _answer_otlp(delivery, ingest.accept_otlp_metrics, METRICS)
 
 
 def _add_json(router: APIRouter, ingest: Ingest) -> None:
@@ -130,25 +117,8 @@ class _Ask:
         )
 
 
-def _status(error: CausegraphError) -> tuple[int, int]:
-    """Return the HTTP status and the google.rpc.Code of an error."""
-    match error:
-        case PayloadTooLarge():
-            return 413, _INVALID_ARGUMENT
-        case UnsupportedMediaType():
-            return 415, _INVALID_ARGUMENT
-        case PayloadError():
-            return 400, _INVALID_ARGUMENT
-        case StorageUnavailable():
-            return 503, _UNAVAILABLE
-        case StorageFull():
-            return 503, _RESOURCE_EXHAUSTED
-        case _:
-            return 500, _INTERNAL
-
-
 def _headers(status: int) -> dict[str, str]:
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in RETRYABLE else {}
 
 
 # -- plain JSON --------------------------------------------------------------------------------------------------------
@@ -158,7 +128,7 @@ async def _answer_json(ask: _Ask, accept: _Accept) -> Response:
     try:
         receipt = await accept(await ask.read())
     except (PayloadError, StorageError) as exc:
-        status, _ = _status(exc)
+        status, _ = status_of_delivery(exc)
         _log_failure(exc, status)
         return _json(status, {"error": _told(exc, status)})
     nothing = receipt.rejected and not (receipt.accepted or receipt.duplicate)
@@ -183,44 +153,20 @@ def _log_failure(error: CausegraphError, status: int) -> None:
 
 # -- OTLP --------------------------------------------------------------------------------------------------------------
 
-# The response of each kind, and the field of its partialSuccess that counts.
-_LOGS = (ExportLogsServiceResponse, "rejected_log_records")
-_TRACES = (ExportTraceServiceResponse, "rejected_spans")
-_METRICS = (ExportMetricsServiceResponse, "rejected_data_points")
 
-
-async def _answer_otlp(ask: _Ask, accept: _Accept, form: tuple[Callable[[], Any], str]) -> Response:
+async def _answer_otlp(ask: _Ask, accept: _Accept, form: OtlpReply) -> Response:
     """Answer in the request's encoding: an Export*ServiceResponse, or a google.rpc.Status."""
     binary = media_type(ask.content_type) in _PROTOBUF_TYPES
     try:
         receipt = await accept(await ask.read())
     except (PayloadError, StorageError) as exc:
-        status, code = _status(exc)
+        status, code = status_of_delivery(exc)
         _log_failure(exc, status)
         told = _told(exc, status)
         if binary:
             return Response(encode_rpc_status(code, told), status, _headers(status), "application/x-protobuf")
         return _json(status, {"code": code, "message": told})
-    make_response, counter = form
-    message = make_response()
-    if receipt.rejected:
-        setattr(message.partial_success, counter, receipt.rejected)
-        message.partial_success.error_message = "; ".join(receipt.errors)
+    message = form.message(receipt)
     if binary:
         return Response(message.SerializeToString(), 200, media_type="application/x-protobuf")
     return _json(200, MessageToDict(message))
-
-
-def encode_rpc_status(code: int, message: str) -> bytes:
-    """Return a google.rpc.Status as protobuf: field 1 the code, field 2 the message (`opentelemetry-proto` lacks it)."""
-    text = message.encode("utf-8", "replace")
-    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.server import describe_source, find_server, read_local_key, read_sources
 from cli.stack import StackStatus, build_servers, stack_status
 from cli.stack_state import Phase, find_processes, is_locked, make_socket_folder, stack_paths, tail
 from domain.errors import StackError
 from domain.local import SOCKET_PATH_LIMIT, LocalServer, StackPaths, log_file, owner_lock_file
+from domain.settings import Settings
 from graph.local_server import find_falkordb
 from storage.provision import MINIMUM_VERSION, can_fetch, find_fetched, find_installed
 
@@ -53,6 +55,21 @@ def diagnose(data_dir: Path | str, database_url: str = "", graph_url: str = "") 
         findings.extend(_check_falkordb_module())
         findings.extend(_check_private(build_servers(paths)[1], status, status.graph_url, ask_falkordb))
     return findings
+
+
+def check_sources(settings: Settings) -> list[Finding]:
+    """Ask the running server where it takes telemetry beside HTTP; nothing to find where none runs."""
+    server = find_server(settings.data_dir)
+    if server is None:
+        return []
+    sources = read_sources(server, settings.api_key or read_local_key(settings.data_dir))
+    remedy = "Free that address or set another, then start the server again."
+    return [
+        Finding(
+            f"Source {source['name']}", not source["problem"], describe_source(source), source["problem"] and remedy
+        )
+        for source in sources
+    ]
 
 
 def _check_python() -> Finding:

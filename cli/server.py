@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from domain.errors import StackError
@@ -132,6 +133,23 @@ def make_login_link(state: ServerState, key: str) -> str:
         return str(json.loads(body)["url"]) if status == 200 else state.address
     except (OSError, http.client.HTTPException, ValueError, KeyError):
         return state.address
+
+
+def read_sources(state: ServerState, key: str) -> list[dict[str, Any]]:
+    """Return the ways in that a server has opened beside HTTP, as `/info` tells of them; none if it does not tell."""
+    try:
+        status, body = _request(state, "GET", "/info", {"X-API-Key": key})
+        return list(json.loads(body)["sources"]) if status == 200 else []
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return []
+
+
+def describe_source(source: Mapping[str, Any]) -> str:
+    """Return a line of text on a way in: where it listens, what came through it, or why it does not listen."""
+    if source["problem"]:
+        return f"not available: {source['problem']}"
+    counts = ", ".join(f"{number} {name}" for name, number in source["counts"].items())
+    return f"{source['address']}{': ' + counts if counts else ''}"
 
 
 def _read_state(data_dir: Path) -> ServerState | None:

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that `causegraph serve` listens on.")
     port: int = Field(default=8765, ge=0, le=65535, description="Port that `causegraph serve` listens on; 0 picks one.")
+    grpc_listen: str = Field(
+        default="127.0.0.1:4317", description="Address that takes OTLP over gRPC, `host:port`; `off` takes none."
+    )
     api_key: str = Field(
         default="",
         description="Key for commands that talk to a server. Empty: the local stack's own key.",

@@ -101,7 +101,7 @@ def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int
             if not name:
                 raise ValueError("it has no name")
         except ValueError as exc:
-            decoded.reject(f"metric {number}: {exc}")
+            decoded.reject(f"metric {number}: {exc}", _count_points(record))
             continue
         for point in _data_points(metric):
             _take_points(decoded, origin, name, point, now_us)
@@ -455,6 +455,11 @@ def _data_points(metric: Any) -> Iterator[_DataPoint]:
                     (f".p{100 * q.quantile:g}", q.value) for q in point.quantile_values if math.isfinite(q.value)
                 )
                 yield _DataPoint(point, ((".count", float(point.count)), (".sum", point.sum), *quantiles))
+
+
+def _count_points(record: Message | str) -> int:
+    """Return how many data points are lost with a metric; one at least, so that none goes uncounted."""
+    return 1 if isinstance(record, str) else max(1, sum(1 for _ in _data_points(record)))
 
 
 def _number(point: NumberDataPoint) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import secrets
 import signal
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.screen import make_console, styled
+from domain.addresses import Address, parse_address
 from domain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
+    from api.listeners import listening
     from cli.services import open_services, patiently, reviving_stack
 
     notes = make_console(stderr=True)
@@ -51,7 +52,8 @@ async def _serve(settings: Settings) -> None:
         ):
             await patiently(lambda: _check_keys(settings, services))
             await patiently(lambda: services.keys.ensure_local_key(settings.data_dir))
-            await _run(settings, services, listener)
+            async with listening(services):
+                await _run(settings, services, listener)
     finally:
         listener.close()
 
@@ -76,7 +78,7 @@ async def _run(settings: Settings, services: Services, listener: socket.socket) 
             if self.started:
                 # Asks another server over HTTP whether it is alive, which must not hold up this one.
                 announced = await asyncio.to_thread(announce, settings.data_dir, state)
-                _greet(settings, address)
+                _greet(services, address)
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -96,9 +98,11 @@ async def _run(settings: Settings, services: Services, listener: socket.socket) 
             withdraw(settings.data_dir, state)
 
 
-def _greet(settings: Settings, address: str) -> None:
-    console = make_console()
+def _greet(services: Services, address: str) -> None:
+    console, settings = make_console(), services.settings
     console.print(styled("Causegraph listens on ") + styled(address, "bold"), soft_wrap=True)
+    for source in services.sources.opened:
+        console.print(styled(f"{source.name}: {source.problem or source.address}", "dim"), soft_wrap=True)
     console.print(styled(f"The API key is in {settings.data_dir / 'api-key'}", "dim"), soft_wrap=True)
     console.print(styled("`causegraph status` prints a link that logs a browser in", "dim"), soft_wrap=True)
 
@@ -126,18 +130,13 @@ def _address(listener: socket.socket) -> str:
 
 
 async def _check_keys(settings: Settings, services: Services) -> None:
-    if _is_loopback(settings.host):
+    grpc = parse_address("grpc_listen", settings.grpc_listen)
+    reachable = [place for place in (Address(settings.host, settings.port), grpc) if place and not place.is_loopback]
+    if not reachable:
         return
     keys = await services.keys.list()
     if not any(key.revoked_us is None and key.name != "local" for key in keys):
         raise SettingsError(
-            f"Other machines can reach {settings.host}, and no API key was made for them yet: run "
+            f"Other machines can reach {reachable[0]}, and no API key was made for them yet: run "
             "`causegraph keys create --name ... --role ask` (and one with the role ingest) first."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def status(as_json: JsonFlag = False) -> None:
 
     Ends with exit status 1 if a server that CAUSEGRAPH_DATABASE_URL or CAUSEGRAPH_GRAPH_URL names cannot be used.
     """
-    from cli.server import find_server
+    from cli.server import find_server, read_local_key, read_sources
     from cli.services import ask_named_servers
     from cli.stack import stack_status
     from domain.settings import load_settings
@@ -88,25 +88,31 @@ def status(as_json: JsonFlag = False) -> None:
     settings = load_settings()
     stack, server = stack_status(settings.data_dir), find_server(settings.data_dir)
     named = asyncio.run(ask_named_servers(settings))
+    sources = read_sources(server, settings.api_key or read_local_key(settings.data_dir)) if server else []
     if as_json:
         versions = {name: said if isinstance(said, str) else "" for name, said in named.items()}
-        print_json({"stack": asdict(stack), "server": None if server is None else asdict(server), "named": versions})
+        running = None if server is None else asdict(server)
+        print_json({"stack": asdict(stack), "server": running, "named": versions, "sources": sources})
     else:
-        _print_status(settings, stack, server, named)
+        _print_status(settings, stack, server, named, sources)
     for said in named.values():
         if not isinstance(said, str):
             raise said
 
 
 def _print_status(
-    settings: Settings, stack: StackStatus, server: ServerState | None, named: Mapping[str, str | CausegraphError]
+    settings: Settings,
+    stack: StackStatus,
+    server: ServerState | None,
+    named: Mapping[str, str | CausegraphError],
+    sources: Sequence[Mapping[str, Any]],
 ) -> None:
-    from cli.server import make_login_link, read_local_key
+    from cli.server import describe_source, make_login_link, read_local_key
 
     console = make_console()
 
     def line(name: str, text: str) -> None:
-        console.print(styled(f"{name:<10} {text}"), soft_wrap=True)
+        console.print(styled(f"{name:<12} {text}"), soft_wrap=True)
 
     line("data", str(stack.data))
     for name, said in named.items():
@@ -121,6 +127,8 @@ def _print_status(
         line("api", "not running: `causegraph up` or `causegraph serve` starts it")
         return
     line("api", f"{server.address}, process {server.pid}, since {server.started_at}")
+    for source in sources:
+        line(f"  {source['name']}", describe_source(source))
     line("pages", make_login_link(server, settings.api_key or read_local_key(settings.data_dir)))
 
 
@@ -129,11 +137,12 @@ def doctor(as_json: JsonFlag = False) -> None:
 
     Ends with exit status 1 if something has to be mended.
     """
-    from cli.doctor import diagnose
+    from cli.doctor import check_sources, diagnose
     from domain.settings import load_settings
 
     settings = load_settings()
     findings = diagnose(settings.data_dir, settings.database_url, settings.graph_url)
+    findings += check_sources(settings)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:

@@ -32,7 +32,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
-from api.ingest import encode_rpc_status, ingest_router
+from api.ingest import ingest_router
+from api.rpc_status import encode_rpc_status
 from cli.stack import StackHandle
 from domain.settings import Settings
 from ingest.service import Ingest
