@@ -23,6 +23,7 @@ from domain.errors import (
     PayloadTooLarge,
     QuestionError,
     StackError,
+    StorageBusy,
     StorageFull,
     StorageUnavailable,
     UnsupportedMediaType,
@@ -50,6 +51,8 @@ def status_of(exc: CausegraphError, *, known_caller: bool = False) -> int:
             return 422
         case PayloadError():
             return 400
+        case StorageBusy():
+            return 429
         case StorageUnavailable() | StorageFull() | MigrationNeeded() | GraphUnavailable() | StackError():
             return 503
         case _:
@@ -93,7 +96,7 @@ def install_error_handlers(
         status = status_of(exc, known_caller=getattr(request.state, "key", None) is not None)
         if status >= 500:
             logger.error("A request failed.", extra={"path": request.url.path, "reason": str(exc)})
-        headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == 503 else {}
+        headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in (429, 503) else {}
         return answer(request, status, told_body(exc, status), headers)
 
     @app.exception_handler(RequestValidationError)

@@ -133,8 +133,9 @@ async def _answer_json(ask: _Ask, accept: _Accept) -> Response:
         return _json(status, {"error": _told(exc, status)})
     nothing = receipt.rejected and not (receipt.accepted or receipt.duplicate)
     reply = asdict(receipt)
-    if not receipt.ids:
-        del reply["ids"]
+    for name in ("ids", "spooled"):
+        if not reply[name]:
+            del reply[name]
     return _json(400 if nothing else 200, reply)
 
 

@@ -10,6 +10,7 @@ from domain.errors import (
     CausegraphError,
     PayloadError,
     PayloadTooLarge,
+    StorageBusy,
     StorageFull,
     StorageUnavailable,
     UnsupportedMediaType,
@@ -39,6 +40,8 @@ def status_of_delivery(error: CausegraphError) -> tuple[int, int]:
             return 400, INVALID_ARGUMENT
         case StorageUnavailable():
             return 503, UNAVAILABLE
+        case StorageBusy():
+            return 429, RESOURCE_EXHAUSTED
         case StorageFull():
             return 503, RESOURCE_EXHAUSTED
         case _:

@@ -5,7 +5,9 @@
     ├── StackError                the private local servers cannot be provided or started
     ├── StorageError              MariaDB refused or failed a statement
     │   ├── StorageUnavailable    MariaDB cannot be reached
-    │   ├── StorageFull           MariaDB or the blob folder has no room left
+    │   ├── StorageFull           MariaDB, the spool or the blob folder has no room left
+    │   ├── StorageBusy           more was sent than can be stored for now
+    │   ├── StorageRefused        MariaDB does not take these values, and never will
     │   └── MigrationNeeded       the database's schema is older or newer than this program
     ├── GraphError                FalkorDB refused or failed a query
     │   └── GraphUnavailable      FalkorDB cannot be reached
@@ -48,6 +50,14 @@ class StorageUnavailable(StorageError):
 
 class StorageFull(StorageError):
     """There is no room left on the disk of the database or of the blobs: free some space, then send again."""
+
+
+class StorageBusy(StorageError):
+    """More is being sent than can be stored for now: send this again, more slowly."""
+
+
+class StorageRefused(StorageError):
+    """The database does not take these values: see `causegraph ingest dead-letters`."""
 
 
 class MigrationNeeded(StorageError):

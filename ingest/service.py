@@ -1,4 +1,4 @@
-"""What every way in ends in: a body is decoded in a thread, written in one transaction, and then acknowledged."""
+"""What every way in ends in: a body is decoded in a thread, kept durably as one batch, and then acknowledged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ingest import json_records, otlp
 from ingest.json_records import resolve_environment
 from ingest.payload import Decoded, decompress
 from ingest.template import MASK_VERSION
-from storage.ingest import Batch, IngestStore, Kind, PreparedBatch, prepare
+from storage.batch import Batch, Kind
+from storage.ingest import Sink
 
 # Equal bodies are one delivery sent twice, unless their records carry no time: then only for so long.
 _UNDATED_RETRY_US = 10 * MINUTE_US
@@ -51,7 +52,8 @@ class Delivery:
 class Receipt:
     """What became of a delivery: counts of records, the first reasons of rejection, the watermark, ids of changes.
 
-    `watermark` is the `seq` that a question must wait for to see these records.
+    `watermark` is the `seq` that a question must wait for to see these records. `spooled`: they are safe on the disk, but
+    not in the database yet, so that `accepted` may still hold duplicates.
     """
 
     accepted: int
@@ -60,17 +62,18 @@ class Receipt:
     errors: tuple[str, ...]
     watermark: int
     ids: tuple[str, ...] = ()
+    spooled: bool = False
 
 
 class Ingest:
-    """Takes deliveries of all kinds. A Receipt is only returned for what is committed.
+    """Takes deliveries of all kinds. A Receipt is only returned for what is safe, whatever is killed afterwards.
 
     Every method raises PayloadError (or PayloadTooLarge, UnsupportedMediaType) for what cannot be understood, and
-    StorageError, StorageUnavailable or StorageFull where nothing was stored: send it again.
+    StorageError (StorageUnavailable, StorageFull, StorageBusy) where nothing was kept: send it again.
     """
 
-    def __init__(self, store: IngestStore, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, sink: Sink, settings: Settings) -> None:
+        self._sink = sink
         self.max_body_bytes = settings.max_body_bytes
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
@@ -106,32 +109,37 @@ class Ingest:
         return await self._accept("alerts", source, delivery, partial(json_records.decode_alerts, source))
 
     async def _accept(self, kind: Kind, form: str, delivery: Delivery, decode: _Decode) -> Receipt:
-        decoded, prepared = await asyncio.to_thread(self._prepare, kind, form, delivery, decode)
+        decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
         errors = tuple(decoded.errors)
         if not decoded.records:
-            return Receipt(0, 0, decoded.rejected, errors, await self._store.latest_seq())
-        written = await self._store.write(prepared)
-        return Receipt(written.accepted, written.duplicate, decoded.rejected, errors, written.seq, prepared.ids)
+            return Receipt(0, 0, decoded.rejected, errors, await self._sink.latest_seq())
+        done = await self._sink.take(batch)
+        return Receipt(
+            accepted=done.accepted,
+            duplicate=done.duplicate,
+            rejected=decoded.rejected + done.refused,
+            errors=(*errors, done.reason) if done.reason else errors,
+            watermark=done.seq,
+            ids=done.ids,
+            spooled=done.spooled,
+        )
 
-    def _prepare(
-        self, kind: Kind, form: str, delivery: Delivery, decode: _Decode
-    ) -> tuple[Decoded[Any], PreparedBatch]:
+    def _decode(self, kind: Kind, form: str, delivery: Delivery, decode: _Decode) -> tuple[Decoded[Any], Batch]:
         now_us = time.time_ns() // 1000
         environment = resolve_environment(delivery.environment)
         body = decompress(delivery.body, delivery.content_encoding, self.max_body_bytes)
         decoded = decode(body, delivery.content_type, environment, now_us)
-        key = _batch_key(form, body, delivery.idempotency_key, _salt(kind, decoded, now_us))
         batch = Batch(
             environment=environment,
             kind=kind,
-            key=key,
+            key=_batch_key(form, body, delivery.idempotency_key, _salt(kind, decoded, now_us)),
             received_us=now_us,
             rejected=decoded.rejected,
             mask_version=MASK_VERSION,
             undated=frozenset(decoded.undated),
             **{_FIELDS[kind]: decoded.records},
         )
-        return decoded, prepare(batch)
+        return decoded, batch
 
 
 def _dated(decode: Callable[[bytes, str, str], Decoded[Any]]) -> _Decode:

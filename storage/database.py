@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from domain.errors import SettingsError, StorageError, StorageFull, StorageUnavailable
+from domain.errors import SettingsError, StorageError, StorageFull, StorageRefused, StorageUnavailable
 
 # Which implementation the driver picks must not depend on what else is installed; the others fail on cancellation.
 os.environ["MARIADB_PYTHON_CONNECTOR"] = "python"
@@ -34,6 +34,8 @@ _LOST = {1053, 1152, 1927, 2002, 2003, 2005, 2006, 2013, 2055}
 _BAD_ADDRESS = {1044, 1045, 1049, 1129, 1130, 1698}  # no such user, password, database; host blocked, not allowed
 _BUSY = _DEADLOCKS | {1040, 1203, 1226}  # after several tries; too many connections
 _FULL = {3, 28, 1021, 1030, 1041, 1114}
+# Null, out of range, cut short, no time, no text of this character set, too long, too large a number, a constraint.
+_REFUSED = {1048, 1264, 1265, 1292, 1366, 1406, 1690, 4025}
 _TRIES = 6
 _BULK = 1000
 
@@ -88,7 +90,8 @@ def translate_error(exc: Exception, query: str = "") -> StorageError:
         return StorageUnavailable(f"MariaDB cannot be reached: {exc}{where}. {advice}")
     if number in _FULL or "disk full" in str(exc).lower() or "no space left" in str(exc).lower():
         return StorageFull(f"The database has no room left: {exc}. Free some disk space, then send again.")
-    return StorageError(f"MariaDB refused a statement: {exc}{where}")
+    kind = StorageRefused if number in _REFUSED else StorageError
+    return kind(f"MariaDB refused a statement: {exc}{where}")
 
 
 class Transaction:

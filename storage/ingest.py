@@ -1,4 +1,4 @@
-"""The durable write of ingested records: one batch, one transaction, one line in the ledger.
+"""The durable write of ingested records: each delivery is one line in the ledger, and all of it is stored or nothing.
 
 Ingest transactions take turns by locking `ingest_clock`, so `seq` grows in commit order and whoever has read up to a
 `seq` has missed nothing before it. Everything that can be computed without the database is computed before the lock
@@ -8,32 +8,16 @@ Ingest transactions take turns by locking `ingest_clock`, so `seq` grows in comm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Literal
+from typing import Protocol
 
-import msgspec
-from blake3 import blake3
-
-from domain.evidence import canonical_bytes
-from domain.telemetry import (
-    Alert,
-    Attributes,
-    Change,
-    LogEvent,
-    MetricPoint,
-    OrchestratorEvent,
-    Scalar,
-    Span,
-    StatedEdge,
-)
-from domain.times import SLOT_US
+from domain.telemetry import Alert
+from storage.batch import Batch, Kind, PreparedBatch, make_alert_row, merge_counts, prepare
 from storage.database import Database, Row, Transaction
 
-type Kind = Literal["logs", "traces", "metrics", "changes", "events", "topology", "alerts"]
+__all__ = ["Batch", "IngestStore", "Kind", "PreparedBatch", "Sink", "Written", "prepare"]
 
-_ATTRIBUTE_BYTES = 60_000  # a TEXT column holds 65,535
 _PACKET_BYTES = 4 * 1024 * 1024  # well under the 16 MB that a server takes by default
 _ROW_BYTES = 300
 _WRITERS = 2  # writers take turns in the database anyway; the other connections stay free for readers
@@ -41,127 +25,143 @@ _KNOWN_TEMPLATES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """The records of one delivery. `environment`, `kind` and `key` name it in the ledger; its records may belong to
-    several environments. `undated` holds the indexes of alerts whose start is not known."""
-
-    environment: str
-    kind: Kind
-    key: str
-    received_us: int
-    rejected: int = 0
-    mask_version: int = 0
-    logs: Sequence[LogEvent] = ()
-    spans: Sequence[Span] = ()
-    metrics: Sequence[MetricPoint] = ()
-    changes: Sequence[Change] = ()
-    events: Sequence[OrchestratorEvent] = ()
-    edges: Sequence[StatedEdge] = ()
-    alerts: Sequence[Alert] = ()
-    undated: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedBatch:
-    """A batch as rows, ready to be written: what `prepare` returns. `ids` are those of its changes, in order."""
-
-    environment: str
-    kind: Kind
-    key: str
-    received_us: int
-    rejected: int
-    ids: tuple[str, ...]
-    templates: Mapping[int, tuple[int, str]]
-    counts: tuple[Row, ...]
-    inserts: tuple[tuple[str, tuple[Row, ...]], ...]
-    alerts: tuple[tuple[Alert, str, str, bool], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch came to. `seq` is its number, or that of the first delivery where this one is a retry."""
+    """What a batch came to. `seq` is its number, or that of the first delivery where this one is a retry.
+
+    `spooled`: it is safe on the disk, but not in the database yet; `accepted` is then the number of its records.
+    `refused` records were not taken by the database and are kept as a dead letter; `reason` says why.
+    """
 
     seq: int
     accepted: int
     duplicate: int
     retry: bool = False
+    ids: tuple[str, ...] = ()
+    spooled: bool = False
+    refused: int = 0
+    reason: str = ""
+
+
+class Sink(Protocol):
+    """Where deliveries go: `take` returns once a batch is safe, whatever is killed afterwards."""
+
+    async def take(self, batch: Batch) -> Written:
+        """Keep a batch, all of it or nothing. Raises StorageError: then nothing is kept, and it may be sent again."""
+
+    async def latest_seq(self) -> int:
+        """Return the number of the last batch."""
 
 
 class IngestStore:
-    """Writes batches. One per process and database: it remembers which templates are stored."""
+    """Writes batches. One per process and database: it remembers which templates are stored.
+
+    `last_seq` is the number of the newest batch that it knows of.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turns = asyncio.Semaphore(_WRITERS)
         self._known: set[int] = set()
+        self.last_seq = 0
+
+    async def take(self, batch: Batch) -> Written:
+        """Store a batch, all of it or nothing; return when it is committed. Raises StorageError."""
+        return await self.write(await asyncio.to_thread(prepare, batch))
 
     async def write(self, batch: PreparedBatch) -> Written:
-        """Store a batch, all of it or nothing; return when it is committed. Raises StorageError."""
-        new_templates = {key: row for key, row in batch.templates.items() if key not in self._known}
+        """The same for one that is prepared."""
+        return (await self.write_all([(batch, 0)]))[0]
+
+    async def write_all(self, batches: Sequence[tuple[PreparedBatch, int]]) -> list[Written]:
+        """Store batches in one transaction, in order; each gets the next `seq`, or the one beside it where that is ahead.
+
+        Raises StorageError: then none of them is stored.
+        """
+        every: dict[int, tuple[int, str]] = {}
+        for batch, _ in batches:
+            every.update(batch.templates)
+        new_templates = {key: row for key, row in every.items() if key not in self._known}
         async with self._turns:
-            written = await self._database.transaction(lambda tx: _write(tx, batch, new_templates))
-        if not written.retry:
+            written = await self._database.transaction(lambda tx: _write_all(tx, batches, new_templates))
+        if any(not one.retry for one in written):
             if len(self._known) > _KNOWN_TEMPLATES:
                 self._known.clear()
             self._known.update(new_templates)
+        self.last_seq = max(self.last_seq, *(one.seq for one in written))
         return written
 
     async def latest_seq(self) -> int:
         """Return the number of the last committed batch."""
-        return int((await self._database.fetch("ingest_read_clock"))[0][0])
+        self.last_seq = int((await self._database.fetch("ingest_read_clock"))[0][0])
+        return self.last_seq
 
 
-def prepare(batch: Batch) -> PreparedBatch:
-    """Turn records into rows; pure, and the costly part of a write, so run it in a thread."""
-    changes = tuple(_change_row(change) for change in batch.changes)
-    rows: tuple[tuple[str, Iterable[Row]], ...] = (
-        ("ingest_add_logs", map(_log_row, batch.logs)),
-        # Sorted by primary key: fewer pages are touched, and always in the same order.
-        ("ingest_add_spans", sorted(map(_span_row, batch.spans), key=itemgetter(0, 1, 2))),
-        ("ingest_add_metrics", sorted(map(_metric_row, batch.metrics), key=itemgetter(0, 1, 2, 3, 4))),
-        ("ingest_add_changes", changes),
-        ("ingest_add_events", map(_event_row, batch.events)),
-        ("ingest_add_edges", map(_edge_row, batch.edges)),
-    )
-    return PreparedBatch(
-        environment=batch.environment,
-        kind=batch.kind,
-        key=batch.key,
-        received_us=batch.received_us,
-        rejected=batch.rejected,
-        ids=tuple(str(row[1]) for row in changes),
-        templates={event.template_id: (batch.mask_version, event.template) for event in batch.logs},
-        counts=_count_logs(batch.logs),
-        inserts=tuple((query, found) for query, each in rows if (found := tuple(each))),
-        alerts=tuple(
-            (alert, _alert_id(alert), _attributes_json(alert.labels), at not in batch.undated)
-            for at, alert in enumerate(batch.alerts)
-        ),
-    )
-
-
-def _write(tx: Transaction, batch: PreparedBatch, templates: Mapping[int, tuple[int, str]]) -> Written:
-    last = int(tx.fetch("ingest_lock_clock")[0][0])
-    if earlier := tx.fetch("ingest_find_batch", (batch.environment, batch.kind, batch.key)):
-        seq, accepted, duplicate, _ = earlier[0]
-        return Written(int(seq), 0, int(accepted) + int(duplicate), retry=True)
-    seq = last + 1
-    tx.execute("ingest_advance_clock", (seq,))
+def _write_all(
+    tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]], templates: Mapping[int, tuple[int, str]]
+) -> list[Written]:
+    last = first = int(tx.fetch("ingest_lock_clock")[0][0])
+    written: dict[tuple[str, str, str], Written] = {}
+    told: list[Written] = []
+    fresh: list[tuple[PreparedBatch, int]] = []
+    for batch, at_least in batches:
+        key = (batch.environment, batch.kind, batch.key)
+        earlier = written.get(key) or _find_earlier(tx, batch)
+        if earlier is not None:
+            told.append(Written(earlier.seq, 0, earlier.accepted + earlier.duplicate, retry=True, ids=batch.ids))
+            continue
+        last = max(last + 1, at_least)
+        fresh.append((batch, last))
+        written[key] = Written(last, batch.records, 0, ids=batch.ids)
+        told.append(written[key])
+    if last == first:
+        return told
+    tx.execute("ingest_advance_clock", (last,))
     if templates:
         tx.execute_many("ingest_add_templates", [(key, *row) for key, row in sorted(templates.items())])
-    sent = accepted = 0
+    _write_logs(tx, fresh)
+    exact = {seq: _write_rest(tx, batch, seq) for batch, seq in fresh}
+    tx.execute_many(
+        "ingest_add_batch",
+        [
+            (seq, b.environment, b.kind, b.key, b.received_us, exact[seq], b.records - exact[seq], b.rejected)
+            for b, seq in fresh
+        ],
+    )
+    return [_exactly(one, exact) for one in told]
+
+
+def _exactly(one: Written, accepted: Mapping[int, int]) -> Written:
+    if one.retry or one.accepted == accepted[one.seq]:
+        return one
+    return Written(one.seq, accepted[one.seq], one.accepted - accepted[one.seq], ids=one.ids)
+
+
+def _find_earlier(tx: Transaction, batch: PreparedBatch) -> Written | None:
+    found = tx.fetch("ingest_find_batch", (batch.environment, batch.kind, batch.key))
+    if not found:
+        return None
+    seq, accepted, duplicate, _ = found[0]
+    return Written(int(seq), int(accepted), int(duplicate))
+
+
+def _write_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -> None:
+    """Write the log events and the counts of several batches with as few statements as can be."""
+    rows = [(seq, *row) for batch, seq in batches for row in batch.logs]
+    for part in _packets(rows):
+        tx.execute_many("ingest_add_logs", part)
+    counts = merge_counts([batch.counts for batch, _ in batches])
+    if counts:
+        tx.execute_many("ingest_add_counts", counts)
+
+
+def _write_rest(tx: Transaction, batch: PreparedBatch, seq: int) -> int:
+    """Write what is no log event, and return how many records of the batch were new."""
+    accepted = len(batch.logs)
     for query, rows in batch.inserts:
-        sent += len(rows)
         accepted += _insert(tx, query, seq, rows)
-    if batch.counts:
-        tx.execute_many("ingest_add_counts", batch.counts)
     for alert, key, labels, dated in batch.alerts:
-        sent += 1
         accepted += _write_alert(tx, seq, alert, key, labels, dated)
-    duplicate = sent - accepted
-    ledger = (seq, batch.environment, batch.kind, batch.key, batch.received_us, accepted, duplicate, batch.rejected)
-    tx.execute("ingest_add_batch", ledger)
-    return Written(seq, accepted, duplicate)
+    return accepted
 
 
 def _insert(tx: Transaction, query: str, seq: int, rows: Sequence[Row]) -> int:
@@ -197,160 +197,9 @@ def _write_alert(tx: Transaction, seq: int, alert: Alert, key: str, labels: str,
     # An end without a time of its own ended when it was told.
     ended = alert.ended_us if alert.ended_us is not None or alert.status == "firing" else alert.time_us
     if not known:
-        tx.execute("ingest_add_alert", (seq, *_alert_row(alert, key, ended, labels)))
+        tx.execute("ingest_add_alert", (seq, *make_alert_row(alert, key, ended, labels)))
         return 1
     if alert.status == "firing" or known[0] == ("resolved", ended):
         return 0
     tx.execute("ingest_resolve_alert", (seq, ended, alert.environment, key))
     return 1
-
-
-# -- rows --------------------------------------------------------------------------------------------------------------
-
-_encode_json: Callable[[object], bytes] = msgspec.json.Encoder().encode
-
-
-def _attributes_json(attributes: Attributes) -> str:
-    """Return attributes as a JSON object that fits in its column: long values are cut, then attributes left out."""
-    if not attributes:
-        return "{}"
-    text = _encode_json(attributes)
-    if len(text) > _ATTRIBUTE_BYTES:
-        text = _encode_json(_shrunk(attributes))
-    return text.decode()
-
-
-def _shrunk(attributes: Attributes) -> dict[str, Scalar]:
-    kept: dict[str, Scalar] = {}
-    room = _ATTRIBUTE_BYTES - 2
-    for key, value in sorted(attributes.items(), key=lambda pair: len(str(pair[1]))):
-        value = f"{value[:1000]}..." if isinstance(value, str) and len(value) > 1000 else value
-        room -= len(_encode_json({key: value}))
-        if room < 0:
-            break
-        kept[key] = value
-    return kept
-
-
-def _log_row(event: LogEvent) -> Row:
-    return (
-        event.environment,
-        event.time_us,
-        event.service,
-        int(event.level),
-        event.template_id,
-        event.node,
-        event.trace_id,
-        event.span_id,
-        event.message,
-        _attributes_json(event.attributes),
-    )
-
-
-def _count_logs(logs: Sequence[LogEvent]) -> tuple[Row, ...]:
-    """Return the rows of `log_count`: events per environment, slot, service, template and level, in key order."""
-    found: dict[tuple[str, int, str, int, int], list[int]] = {}
-    for event in logs:
-        time_us = event.time_us
-        key = (event.environment, time_us - time_us % SLOT_US, event.service, event.template_id, int(event.level))
-        count = found.get(key)
-        if count is None:
-            found[key] = [1, time_us, time_us]
-        else:
-            count[0] += 1
-            count[1] = min(count[1], time_us)
-            count[2] = max(count[2], time_us)
-    return tuple((*key, *count) for key, count in sorted(found.items()))
-
-
-def _span_row(span: Span) -> Row:
-    return (
-        span.environment,
-        span.trace_id,
-        span.span_id,
-        span.parent_id,
-        span.service,
-        span.name,
-        int(span.kind),
-        span.start_us,
-        span.duration_us,
-        int(span.error),
-        span.status_message,
-        span.node,
-        span.version,
-        span.peer,
-        _attributes_json(span.attributes),
-    )
-
-
-def _metric_row(point: MetricPoint) -> Row:
-    attributes = _attributes_json(point.attributes)
-    return (
-        point.environment,
-        point.service,
-        point.name,
-        series_of(point),
-        point.time_us,
-        float(point.value),  # never an int: a column of mixed types is sent row by row
-        point.node,
-        point.source,
-        point.destination,
-        attributes,
-    )
-
-
-def series_of(point: MetricPoint) -> str:
-    """Return the name (16 hex digits) of a point's series among those of its service and metric."""
-    return blake3(canonical_bytes([point.node, point.source, point.destination, dict(point.attributes)])).hexdigest(
-        length=8
-    )
-
-
-def _content_id(prefix: str, *fields: object) -> str:
-    return f"{prefix}-{blake3(canonical_bytes(fields)).hexdigest(length=6)}"
-
-
-def _change_row(change: Change) -> Row:
-    attributes = _attributes_json(change.attributes)
-    said = (change.time_us, change.service, change.kind, change.version, change.summary, change.actor, attributes)
-    key = _content_id("chg", change.environment, *said[:-1], dict(change.attributes))
-    return (change.environment, key, *said)
-
-
-def _event_row(event: OrchestratorEvent) -> Row:
-    said = (event.time_us, event.kind, event.object, event.service, event.reason, event.text)
-    return (event.environment, _content_id("evt", event.environment, *said), *said)
-
-
-def _edge_row(edge: StatedEdge) -> Row:
-    return (
-        edge.environment,
-        edge.source,
-        edge.target,
-        edge.kind,
-        edge.observed_by,
-        edge.valid_from_us,
-        edge.valid_to_us,
-    )
-
-
-def _alert_id(alert: Alert) -> str:
-    return _content_id("alr", alert.source, alert.fingerprint, alert.time_us)
-
-
-def _alert_row(alert: Alert, key: str, ended_us: int | None, labels: str) -> tuple[Any, ...]:
-    return (
-        alert.environment,
-        key,
-        alert.time_us,
-        ended_us,
-        alert.source,
-        alert.name,
-        alert.status,
-        alert.fingerprint,
-        alert.service,
-        alert.severity,
-        alert.summary,
-        alert.runbook_url,
-        labels,
-    )

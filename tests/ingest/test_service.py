@@ -143,7 +143,7 @@ async def test_odd_text_is_stored(ingest: Ingest, database: Database, environmen
 
 
 async def test_long_lines_do_not_outgrow_the_packet(ingest: Ingest, database: Database, environment: str) -> None:
-    roomy = Ingest(ingest._store, Settings(max_body_bytes=200_000_000))
+    roomy = Ingest(ingest._sink, Settings(max_body_bytes=200_000_000))
     body = [line("\u00e9" * 32_000) for _ in range(600)]
     assert counts(await roomy.accept_logs(delivery(environment, body))) == (600, 0, 0)
     assert await stored(database, environment) == (600, 600)

@@ -12,7 +12,7 @@ import mariadb
 import pytest
 
 from cli.stack import StackHandle
-from domain.errors import SettingsError, StorageError, StorageFull, StorageUnavailable
+from domain.errors import SettingsError, StorageError, StorageFull, StorageRefused, StorageUnavailable
 from storage import database as module
 from storage.database import QUERIES, Database, Transaction, parse_database_url, translate_error
 
@@ -90,7 +90,8 @@ def test_driver_errors_become_ours(error: Exception, expected: type[StorageError
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(2013, StorageUnavailable), (1114, StorageFull), (1064, StorageError)]
+    ("number", "expected"),
+    [(2013, StorageUnavailable), (1114, StorageFull), (1064, StorageError), (1406, StorageRefused)],
 )
 def test_error_numbers_become_our_errors(number: int, expected: type[StorageError]) -> None:
     error = mariadb.OperationalError("message")
