@@ -34,7 +34,7 @@ from ingest.fields import (
     clean_text,
     parse_level,
 )
-from ingest.payload import Decoded, parse_json, parse_records
+from ingest.payload import Decoded, Unreadable, parse_json, parse_records
 from ingest.template import template_of
 
 ALERT_SOURCES = ("alertmanager", "grafana", "generic")
@@ -296,6 +296,9 @@ def decode_alerts(source: str, body: bytes, content_type: str, environment: str,
 def _decode_alert_groups(groups: Iterable[Any], environment: str) -> Decoded[Alert]:
     decoded: Decoded[Alert] = Decoded()
     for raw in groups:
+        if isinstance(raw, Unreadable):
+            decoded.reject(raw.reason)
+            continue
         try:
             group = _AlertGroupIn.model_validate(raw)
         except ValidationError as exc:
@@ -370,6 +373,9 @@ def _said(values: Mapping[str, Any], keys: Iterable[str]) -> str:
 def _decode[R](records: Iterable[Any], read: Callable[[Any], R], noun: str = "record") -> Decoded[R]:
     decoded: Decoded[R] = Decoded()
     for number, raw in enumerate(records, 1):
+        if isinstance(raw, Unreadable):
+            decoded.reject(raw.reason)
+            continue
         try:
             decoded.records.append(read(raw))
         except ValidationError as exc:

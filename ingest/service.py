@@ -14,8 +14,9 @@ from blake3 import blake3
 from domain.settings import Settings
 from domain.times import MINUTE_US
 from ingest import json_records, otlp
+from ingest.compression import decompress
 from ingest.json_records import resolve_environment
-from ingest.payload import Decoded, decompress
+from ingest.payload import Decoded
 from ingest.template import MASK_VERSION
 from storage.batch import Batch, Kind
 from storage.ingest import Sink

@@ -283,11 +283,14 @@ async def test_every_kind_has_its_address(client: httpx.AsyncClient, database: D
         assert found == [(1,)]
 
 
-async def test_what_cannot_be_read_is_named(client: httpx.AsyncClient) -> None:
+async def test_what_cannot_be_read_is_named(client: httpx.AsyncClient, environment: str) -> None:
     ndjson = {"Content-Type": "application/x-ndjson"}
     body = json.dumps(LINE).encode() + b"\n{oops}\n"
-    reply = await client.post("/ingest/logs", content=body, headers=ndjson)
-    assert (reply.status_code, reply.json()["error"][:32]) == (400, "Line 2 of the NDJSON body is not")
+    reply = await client.post(f"/ingest/logs?environment={environment}", content=body, headers=ndjson)
+    assert (reply.status_code, reply.json()["accepted"], reply.json()["rejected"]) == (200, 1, 1)
+    assert reply.json()["errors"][0].startswith("Line 2 of the NDJSON body is not JSON")
+    reply = await client.post("/ingest/logs", content=b"{oops}\n{oops}\n", headers=ndjson)
+    assert (reply.status_code, reply.json()["rejected"]) == (400, 2)
     reply = await client.post(
         "/ingest/logs", content=b"a=1", headers={"Content-Type": "application/x-www-form-urlencoded"}
     )
