@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from agents.question import Question
 from agents.state import Deps, Paths, Plan, State
 from diagnosis.ranking import Candidate, Case, rank_causes, span_ref
 from diagnosis.signals import Ref
@@ -14,11 +15,13 @@ from diagnosis.symptom import state_symptom
 from diagnosis.verdict import Proof, hops_of, settle_healthy, settle_verdict
 from diagnosis.walks import Walk
 from domain.errors import GraphError
+from domain.times import format_us
 from domain.verdict import Verdict
 from tracing.trace import current_trace
 
 _CITED_CANDIDATES = 6
 _CITED_SIGNALS = 5
+_OTHER_TROUBLES = 3
 
 
 async def settle(state: State, deps: Deps) -> State:
@@ -26,9 +29,9 @@ async def settle(state: State, deps: Deps) -> State:
     plan, paths, reports = state["plan"], state["paths"], state["reports"]
     not_seen = [line for name in sorted(reports) for line in reports[name].not_seen]
     not_seen += [f"the {e.query} look-up failed: {e.error}" for e in deps.ledger.entries if e.error]
-    not_seen = list(dict.fromkeys(not_seen))
     if paths.refuted:
         plan = _without_symptom(plan, state["question"].from_us is not None)
+    not_seen = list(dict.fromkeys([*not_seen, *_not_looked_into(plan)]))
     if plan.symptom is None:
         verdict = _settle_without_symptom(plan, not_seen)
         _record(verdict, ())
@@ -47,11 +50,24 @@ async def settle(state: State, deps: Deps) -> State:
         unexplained=reports["metric"].unexplained if "metric" in reports else {},
     )
     ranking = rank_causes(case)
-    proof = await _prove(state["question"].environment, plan, paths, ranking, deps)
+    proof = await _prove(state["question"], plan, paths, ranking, deps)
     plan = _with_cited_numbers(plan, proof, deps)
     verdict = settle_verdict(plan.symptom or case.symptom, ranking, proof, not_seen)
     _record(verdict, ranking)
     return {"plan": plan, "verdict": verdict, "ranking": tuple(ranking), "cited": proof.cited}
+
+
+def _not_looked_into(plan: Plan) -> list[str]:
+    """Say which other trouble there was: its own cause was not looked for."""
+    lines = []
+    for s in plan.elsewhere[:_OTHER_TROUBLES]:
+        until = f"until {format_us(s.end_us)}" if s.recovered else "and goes on"
+        what = "lines" if s.kind == "logs" else "requests"
+        lines.append(
+            f"outside the question: {s.bad} of {s.requests} {what} of {s.service} ({s.operation}) went bad "
+            f"from {format_us(s.start_us)} {until}"
+        )
+    return lines
 
 
 def _without_symptom(plan: Plan, stated: bool) -> Plan:
@@ -80,19 +96,17 @@ def _settle_without_symptom(plan: Plan, not_seen: Sequence[str]) -> Verdict:
         return Verdict("INCONCLUSIVE", (plan.clarification,))
     subject = ", ".join(plan.subject.services) or ", ".join(f"{s} {n}" for s, n in plan.subject.operations[:3])
     looked_at = f"{subject or 'all services'} from {plan.search}, {plan.spans} spans"
-    elsewhere = [
-        f"outside the question: {s.bad} of {s.requests} requests to {s.service} ({s.operation}) went bad"
-        for s in plan.elsewhere[:3]
-    ]
-    return settle_healthy(plan.reporting, looked_at, (*not_seen, *elsewhere))
+    return settle_healthy(plan.reporting, looked_at, not_seen)
 
 
-async def _prove(environment: str, plan: Plan, paths: Paths, ranking: Sequence[Candidate], deps: Deps) -> Proof:
+async def _prove(question: Question, plan: Plan, paths: Paths, ranking: Sequence[Candidate], deps: Deps) -> Proof:
     cited: dict[Ref, str] = {}
+
+    as_of = {"count": {"seq": plan.seq}, "requests": {"seq": plan.seq, "until_us": question.at_us}}
 
     async def cite(ref: Ref, query: str) -> str:
         if ref not in cited:
-            key = dict(ref.as_key()) | ({"seq": plan.seq} if ref.kind in ("count", "requests") else {})
+            key = dict(ref.as_key()) | as_of.get(ref.kind, {})
             evidence = await deps.desk.cite(ref.kind, key, query)
             if evidence is None:
                 return ""
@@ -109,7 +123,7 @@ async def _prove(environment: str, plan: Plan, paths: Paths, ranking: Sequence[C
     if top is not None:
         bad = _bad_hops([walk for blame in (*paths.blames, *paths.others) for walk in blame.walks])
         for caller, callee in hops_of(top.path):
-            edge = await _cite_edge(environment, plan, caller, callee, deps)
+            edge = await _cite_edge(question.environment, plan, caller, callee, deps)
             if edge:
                 edges[caller, callee] = edge
             for ref in bad.get((caller, callee), [])[:2]:

@@ -84,9 +84,10 @@ class Investigator:
         ) as trace:
             behind = await self._wait_for_watermark()
             ledger = SearchLedger()
-            desk = EvidenceDesk(self._telemetry, self._graph, question.environment)
+            telemetry = self._telemetry.as_of(question.at_us)
+            desk = EvidenceDesk(telemetry, self._graph, question.environment)
             deps = Deps(
-                telemetry=self._telemetry,
+                telemetry=telemetry,
                 graph=self._graph,
                 desk=desk,
                 ledger=ledger,

@@ -21,6 +21,8 @@ _BASELINE_US = 60 * MINUTE_US
 _WIDER = 24
 # Without a stated time, metrics are searched for trouble in the last quarter of an hour.
 _RECENT_US = 15 * MINUTE_US
+# A symptom of this much evidence is more than a flicker.
+_CLEAR = 20.0
 _LOG_OPERATION = "log lines"
 
 
@@ -56,6 +58,8 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         found, spans = extent
         symptoms = await _request_symptoms(question, Window(found.start_us, end), subject, deps, spans)
     symptom, elsewhere = choose_symptom(symptoms, subject, start, end)
+    if symptom is not None and symptom.kind in ("errors", "latency"):
+        symptom = await _begin_at_first_bad_request(environment, symptom, Window(found.start_us, end), deps)
     if symptom is None and extent is None and services:
         symptom = await _metric_symptom(question, subject, search, start, deps)
     if symptom is None and start is not None and services:
@@ -86,7 +90,7 @@ async def _with_baseline(environment: str, search: Window, start_us: int, lookba
 async def _request_symptoms(
     question: Question, search: Window, subject: Subject, deps: Deps, spans: int
 ) -> list[Symptom]:
-    bucket_us = max(SECOND_US, (search.end_us - search.start_us) // _BUCKETS)
+    bucket_us = _bucket_us(search)
     telemetry, environment = deps.telemetry, question.environment
     buckets = await deps.ledger.note(
         "requests per bucket",
@@ -110,6 +114,10 @@ async def _request_symptoms(
         )
         symptoms.extend(find_symptoms(rows, bucket_us, "latency", limit))
     return symptoms
+
+
+def _bucket_us(search: Window) -> int:
+    return max(SECOND_US, (search.end_us - search.start_us) // _BUCKETS)
 
 
 async def _metric_symptom(
@@ -168,6 +176,17 @@ async def _begin_at_first_error(
     return replace(symptom, start_us=first, requests=lines, share=symptom.bad / lines)
 
 
+async def _begin_at_first_bad_request(environment: str, symptom: Symptom, search: Window, deps: Deps) -> Symptom:
+    """Look closer at where the symptom begins: over a long window a bucket is minutes wide, longer than most onsets."""
+    if _bucket_us(search) <= SLOT_US:
+        return symptom
+    window = Window(symptom.start_us, min(symptom.end_us, search.end_us))
+    first = await deps.telemetry.first_bad_entry(
+        environment, symptom.service, symptom.operation, window, symptom.slow_us if symptom.kind == "latency" else None
+    )
+    return symptom if first is None else replace(symptom, start_us=first)
+
+
 def _with_slow(symptom: Symptom, slow_us: int) -> Symptom:
     return replace(symptom, slow_us=slow_us)
 
@@ -188,7 +207,9 @@ def choose_symptom(
     """Return the symptom that the question means, and those of operations that it does not speak of.
 
     Among the symptoms of the subject the one that users meet (an operation at the root of its traces) comes first,
-    then the strongest. Failing counts before slowness where both are strong.
+    then the strongest. Failing counts before slowness where both are strong. Where no time was stated, trouble that
+    goes on comes before trouble that is over. What is returned besides the chosen one happened at another time or to
+    what was not asked about.
     """
     if start_us is not None:
         symptoms = [s for s in symptoms if s.end_us > start_us and s.start_us < end_us]
@@ -199,8 +220,15 @@ def choose_symptom(
         about = [s for s in symptoms if s.roots]
         asked = True
     chosen = sorted(about if asked else symptoms, key=_importance)
-    rest = tuple(sorted((s for s in symptoms if s not in about), key=_importance)) if asked else ()
-    return (chosen[0] if chosen else None), rest
+    if not chosen:
+        return None, tuple(sorted(symptoms, key=_importance))
+    first = chosen[0]
+    if start_us is None and first.recovered:
+        first = next((s for s in chosen if not s.recovered and s.evidence >= _CLEAR), first)
+    rest = [
+        s for s in symptoms if (asked and s not in about) or s.end_us <= first.start_us or s.start_us >= first.end_us
+    ]
+    return first, tuple(sorted(rest, key=_importance))
 
 
 def _importance(symptom: Symptom) -> tuple[bool, bool, float, str, str]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from domain.observed import EntryBucket
+from domain.times import MINUTE_US
 
 # A symptom must be this much likelier than chance (natural logarithm), and hit this many requests and this share.
 MIN_EVIDENCE = 8.0
@@ -25,6 +26,8 @@ MIN_BEFORE = 10
 # A request is slow when it takes this many times as long as the operation usually does, and at least this much longer.
 SLOW_FACTOR = 3.0
 SLOW_EXTRA_US = 100_000
+# A calm of at least this long divides two troubles of one operation.
+_APART_US = 5 * MINUTE_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,61 +82,99 @@ def usual_slow_us(buckets: Iterable[EntryBucket]) -> dict[tuple[str, str], int]:
 def find_symptoms(
     buckets: Sequence[EntryBucket], bucket_us: int, kind: Literal["errors", "latency"], slow_us: int = 0
 ) -> list[Symptom]:
-    """Return the symptoms of all operations, strongest first.
+    """Return the symptoms of all operations, strongest first; an operation can have had trouble more than once.
 
     For `kind="latency"` the buckets' `slow` counts requests above `slow_us`.
     """
     operations: dict[tuple[str, str], list[EntryBucket]] = defaultdict(list)
     for bucket in buckets:
         operations[bucket.service, bucket.name].append(bucket)
-    found = []
-    for (service, name), rows in operations.items():
+    found: list[Symptom] = []
+    for rows in operations.values():
         rows.sort(key=lambda row: row.bucket)
-        symptom = _scan(service, name, rows, bucket_us, kind, slow_us)
-        if symptom is not None:
-            found.append(symptom)
+        found.extend(_scan(rows, bucket_us, kind, slow_us))
     return sorted(found, key=lambda s: (-s.evidence, s.service, s.operation))
 
 
 def _scan(
-    service: str,
-    name: str,
-    rows: Sequence[EntryBucket],
-    bucket_us: int,
-    kind: Literal["errors", "latency"],
-    slow_us: int,
-) -> Symptom | None:
+    rows: Sequence[EntryBucket], bucket_us: int, kind: Literal["errors", "latency"], slow_us: int
+) -> Iterator[Symptom]:
+    """Yield the troubles of one operation, by time."""
     bad = [row.errors if kind == "errors" else row.slow for row in rows]
     total = [row.requests for row in rows]
     if sum(bad) < MIN_BAD:
-        return None
+        return
     usual = _usual_share(bad, total)
     raised = min(0.95, max(0.25, 2 * usual))
-    best, first, last = _maximum_segment([_ratio(k, n, usual, raised) for k, n in zip(bad, total, strict=True)])
-    inside, requests = sum(bad[first : last + 1]), sum(total[first : last + 1])
-    outside_requests = sum(total) - requests
-    outside = sum(bad) - inside
-    share = inside / requests if requests else 0.0
-    usual_share = outside / outside_requests if outside_requests else 0.0
-    if kind == "latency" and sum(total[:first]) < MIN_BEFORE:
-        return None  # without requests from before, slow is only another word for "this operation"
-    if best < MIN_EVIDENCE or inside < MIN_BAD or share < MIN_SHARE or share < 3 * usual_share:
-        return None
-    return Symptom(
-        service=service,
-        operation=name,
-        kind=kind,
-        start_us=rows[first].bucket * bucket_us,
-        end_us=(rows[last].bucket + 1) * bucket_us,
-        bad=inside,
-        requests=requests,
-        share=share,
-        usual_share=usual_share,
-        evidence=best,
-        recovered=_recovered(bad, total, first, last),
-        slow_us=slow_us,
-        roots=sum(row.roots for row in rows),
-    )
+    ratios = [_ratio(k, n, usual, raised) for k, n in zip(bad, total, strict=True)]
+    stretches = _apart([(row.bucket, row.bucket + 1) for row in rows], _stretches(ratios), _APART_US // bucket_us)
+    inside = [(sum(bad[s.first : s.last + 1]), sum(total[s.first : s.last + 1])) for s in stretches]
+    outside_bad = sum(bad) - sum(k for k, _ in inside)
+    outside = sum(total) - sum(n for _, n in inside)
+    usual_share = outside_bad / outside if outside else 0.0
+    for at, (stretch, (count, requests)) in enumerate(zip(stretches, inside, strict=True)):
+        until = stretches[at + 1].first if at + 1 < len(stretches) else len(rows)
+        share = count / requests if requests else 0.0
+        if kind == "latency" and sum(total[: stretch.first]) < MIN_BEFORE:
+            continue  # without requests from before, slow is only another word for "this operation"
+        if count < MIN_BAD or share < MIN_SHARE or share < 3 * usual_share:
+            continue
+        yield Symptom(
+            service=rows[0].service,
+            operation=rows[0].name,
+            kind=kind,
+            start_us=rows[stretch.first].bucket * bucket_us,
+            end_us=(rows[stretch.last].bucket + 1) * bucket_us,
+            bad=count,
+            requests=requests,
+            share=share,
+            usual_share=usual_share,
+            evidence=stretch.evidence,
+            recovered=_recovered(bad[:until], total[:until], stretch.first, stretch.last),
+            slow_us=slow_us,
+            roots=sum(row.roots for row in rows),
+        )
+
+
+class _Stretch(NamedTuple):
+    """Consecutive rows and how much likelier they are under "something is wrong" (natural logarithm)."""
+
+    first: int
+    last: int
+    evidence: float
+
+
+def _stretches(ratios: Sequence[float]) -> list[_Stretch]:
+    """Return every stretch of enough evidence, by time: the strongest, and again those before and after it."""
+    found = []
+    parts = [(0, len(ratios))]
+    while parts:
+        begin, end = parts.pop()
+        if begin == end:
+            continue
+        evidence, first, last = _maximum_segment(ratios[begin:end])
+        if evidence >= MIN_EVIDENCE:
+            found.append(_Stretch(begin + first, begin + last, evidence))
+            parts += [(begin, begin + first), (begin + last + 1, end)]
+    return sorted(found)
+
+
+def _apart(buckets: Sequence[tuple[int, int]], stretches: Sequence[_Stretch], apart: int) -> list[_Stretch]:
+    """Return the strongest stretch of each trouble; trouble that comes in bursts is one.
+
+    Two stretches are two troubles when the calm between them lasted long: `apart` buckets, and longer than either.
+    """
+    troubles: list[list[_Stretch]] = []
+    for stretch in stretches:
+        if troubles:
+            last = troubles[-1][-1]
+            calm = buckets[stretch.first][0] - buckets[last.last][1]
+            longest = max(buckets[s.last][1] - buckets[s.first][0] for s in (*troubles[-1], stretch))
+            if calm < apart or calm < 2 * longest:
+                troubles[-1].append(stretch)
+                continue
+        troubles.append([stretch])
+    return [max(trouble, key=lambda s: s.evidence) for trouble in troubles]
 
 
 def _usual_share(bad: Sequence[int], total: Sequence[int]) -> float:

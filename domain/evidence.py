@@ -14,6 +14,11 @@ from domain.times import Window
 type EvidenceKind = Literal["log", "span", "metric", "change", "event", "alert", "edge", "count", "requests", "runbook"]
 
 
+# Parts of a key that say as of when a record is read. They belong to reading it again, not to which record it is: the same
+# numbers read again later are the same evidence.
+_AS_OF = frozenset(("seq", "until_us"))
+
+
 def canonical_bytes(record: object) -> bytes:
     """Return the one JSON spelling of a record: sorted keys, no spaces, UTF-8. Equal records give equal bytes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
@@ -56,7 +61,8 @@ def make_evidence(
 ) -> Evidence:
     """Build the evidence of a record; the same record found by the same query always gets the same id."""
     digest = blake3(canonical_bytes(record)).hexdigest()
-    name = blake3(canonical_bytes([environment, kind, dict(key), digest, query])).hexdigest(length=6)
+    place = {part: value for part, value in key.items() if part not in _AS_OF}
+    name = blake3(canonical_bytes([environment, kind, place, digest, query])).hexdigest(length=6)
     return Evidence(
         id=f"{kind}-{name}",
         environment=environment,

@@ -25,14 +25,21 @@ from storage.database import Database, Row
 # A request trace's other spans start close to its entry; the margin keeps the look-up inside a few index pages.
 _TRACE_MARGIN_US = HOUR_US
 MAX_SERIES = 5_000
+MAX_SPANS = 200_000
+NO_END_US = 2**62
 MAX_EVENTS = 500
 
 
 class Telemetry:
     """Queries over logs, spans, metrics, changes and events of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, until_us: int = NO_END_US) -> None:
         self._database = database
+        self._until_us = until_us
+
+    def as_of(self, moment_us: int) -> Telemetry:
+        """Return the same telemetry as it could be known at a moment: a span is known once it has ended."""
+        return Telemetry(self._database, moment_us)
 
     async def head_seq(self) -> int:
         """Return the number of the newest committed ingest batch."""
@@ -68,7 +75,9 @@ class Telemetry:
 
     async def entry_buckets(self, environment: str, window: Window, bucket_us: int, slow_us: int) -> list[EntryBucket]:
         """Return the requests per service, operation and bucket; those slower than `slow_us` are counted apart."""
-        rows = await self._database.fetch("entry_buckets", (bucket_us, slow_us, *_scope(environment, window)))
+        rows = await self._database.fetch(
+            "entry_buckets", (bucket_us, slow_us, *_scope(environment, window), self._until_us)
+        )
         return [_entry_bucket(row) for row in rows]
 
     async def operation_buckets(
@@ -76,7 +85,8 @@ class Telemetry:
     ) -> list[EntryBucket]:
         """Return the requests of one operation per bucket; those slower than `slow_us` are counted apart."""
         rows = await self._database.fetch(
-            "operation_buckets", (bucket_us, slow_us, environment, service, name, window.start_us, window.end_us)
+            "operation_buckets",
+            (bucket_us, slow_us, environment, service, name, window.start_us, window.end_us, self._until_us),
         )
         return [_entry_bucket(row) for row in rows]
 
@@ -85,22 +95,32 @@ class Telemetry:
     ) -> list[str]:
         """Return the trace ids of failed or slow requests of one operation, earliest first."""
         rows = await self._database.fetch(
-            "bad_entries", (environment, service, name, window.start_us, window.end_us, slow_us, limit)
+            "bad_entries",
+            (environment, service, name, window.start_us, window.end_us, self._until_us, slow_us, limit),
         )
         return _distinct(row[0] for row in rows)
+
+    async def first_bad_entry(
+        self, environment: str, service: str, name: str, window: Window, slow_us: int | None
+    ) -> int | None:
+        """Return when the first failed (or, with `slow_us`, the first slower) request of an operation began."""
+        rows = await self._database.fetch(
+            "first_bad_entry",
+            (environment, service, name, window.start_us, window.end_us, self._until_us, slow_us, slow_us),
+        )
+        return None if rows[0][0] is None else int(rows[0][0])
 
     async def last_entries(self, environment: str, service: str, name: str, window: Window, limit: int) -> list[str]:
         """Return the trace ids of the last requests of one operation in a window."""
         rows = await self._database.fetch(
-            "last_entries", (environment, service, name, window.start_us, window.end_us, limit)
+            "last_entries", (environment, service, name, window.start_us, window.end_us, self._until_us, limit)
         )
         return _distinct(row[0] for row in rows)
 
     async def error_traces(self, environment: str, window: Window, limit: int) -> list[str]:
         """Return the ids of traces in which any span failed, earliest first."""
-        return _distinct(
-            row[0] for row in await self._database.fetch("error_spans", (*_scope(environment, window), limit))
-        )
+        rows = await self._database.fetch("error_spans", (*_scope(environment, window), self._until_us, limit))
+        return _distinct(row[0] for row in rows)
 
     async def sample_traces(self, environment: str, window: Window, limit: int) -> list[str]:
         """Return the ids of traces that began in a window, spread over it by chance (the same ones each time)."""
@@ -109,18 +129,22 @@ class Telemetry:
         )
 
     async def spans_of_traces(self, environment: str, trace_ids: Sequence[str], near: Window) -> list[SpanRow]:
-        """Return every span of the named traces that starts within an hour of a window."""
+        """Return every span of the named traces that starts within an hour of a window, MAX_SPANS of them at most.
+
+        Where that is too few, the last traces named are the ones that lack spans.
+        """
         if not trace_ids:
             return []
         around = near.widened(_TRACE_MARGIN_US, _TRACE_MARGIN_US)
         rows = await self._database.fetch(
-            "spans_of_traces", (json.dumps(list(trace_ids)), environment, around.start_us, around.end_us)
+            "spans_of_traces",
+            (json.dumps(list(trace_ids)), environment, around.start_us, around.end_us, self._until_us, MAX_SPANS),
         )
         return [SpanRow._make((*row[:8], bool(row[8]), *row[9:])) for row in rows]
 
     async def activity(self, environment: str, window: Window) -> dict[str, Activity]:
         """Return what each service took in during a window."""
-        rows = await self._database.fetch("span_activity", _scope(environment, window))
+        rows = await self._database.fetch("span_activity", (*_scope(environment, window), self._until_us))
         return {str(r[0]): Activity(str(r[0]), int(r[1]), int(r[2]), float(r[3]), int(r[4]), int(r[5])) for r in rows}
 
     async def root_services(self, environment: str, window: Window) -> dict[str, int]:
@@ -222,8 +246,12 @@ class Telemetry:
             query, names, columns = _RECORDS[kind]
         except KeyError:
             raise NotFound(f"There are no stored records of the kind {kind!r}.") from None
-        first = (key["slow_us"],) if kind == "requests" else ()
-        rows = await self._database.fetch(query, (*first, environment, *(key[name] for name in names)))
+        values = [key[name] for name in names]
+        if kind == "requests":
+            values = [key["slow_us"], environment, *values, key.get("until_us", NO_END_US)]
+        else:
+            values = [environment, *values]
+        rows = await self._database.fetch(query, values)
         if not rows:
             raise NotFound(f"The {kind} record {dict(key)} is no longer stored.")
         return _record(kind, columns, rows[0])

@@ -11,29 +11,34 @@ SELECT MIN(time_us), MAX(time_us) FROM log_event WHERE environment = ? AND time_
 -- name: entry_buckets
 SELECT service, name, (start_us DIV ?) AS bucket, COUNT(*), SUM(error), AVG(LN(1 + duration_us)), SUM(duration_us > ?), SUM(parent_id = '')
 FROM span
-WHERE environment = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
+WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 GROUP BY service, name, bucket
 
 -- name: bad_entries
 SELECT trace_id, span_id FROM span
-WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND (error OR duration_us > ?)
+WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (error OR duration_us > ?)
   AND (kind IN (2, 5) OR parent_id = '')
 ORDER BY start_us LIMIT ?
 
+-- name: first_bad_entry
+SELECT MIN(start_us) FROM span
+WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ?
+  AND IF(? IS NULL, error, duration_us > ?) AND (kind IN (2, 5) OR parent_id = '')
+
 -- name: last_entries
 SELECT trace_id, span_id FROM span
-WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
+WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 ORDER BY start_us DESC LIMIT ?
 
 -- name: error_spans
-SELECT trace_id, span_id FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND error
+SELECT trace_id, span_id FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND error
 ORDER BY start_us LIMIT ?
 
 -- name: spans_of_traces
 SELECT s.trace_id, s.span_id, s.parent_id, s.service, s.name, s.kind, s.start_us, s.duration_us, s.error, s.status_message, s.peer, s.node, s.version
 FROM JSON_TABLE(?, '$[*]' COLUMNS (trace_id VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS t
 STRAIGHT_JOIN span AS s ON s.environment = ? AND s.trace_id = t.trace_id
-WHERE s.start_us >= ? AND s.start_us < ?
+WHERE s.start_us >= ? AND s.start_us < ? AND s.start_us + s.duration_us <= ? LIMIT ?
 
 -- name: traces_sample
 SELECT DISTINCT trace_id FROM span
@@ -41,7 +46,7 @@ WHERE environment = ? AND start_us >= ? AND start_us < ? AND parent_id = '' ORDE
 
 -- name: span_activity
 SELECT service, COUNT(*), SUM(error), AVG(LN(1 + duration_us)), MIN(start_us), MAX(start_us)
-FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
+FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 GROUP BY service
 
 -- name: slot_template_counts
@@ -92,7 +97,7 @@ SELECT service, name, series,
   SUM(time_us >= ?), AVG(IF(time_us >= ?, value, NULL)), MAX(IF(time_us >= ?, value, NULL)), MIN(IF(time_us >= ?, value, NULL)),
   MAX(IF(destination = '', service, destination))
 FROM metric_point WHERE environment = ? AND time_us >= ? AND time_us < ?
-GROUP BY service, name, series LIMIT ?
+GROUP BY service, name, series ORDER BY service, name, series LIMIT ?
 
 -- name: metric_peak
 SELECT time_us, value FROM metric_point
@@ -110,7 +115,7 @@ SELECT DISTINCT service FROM (
 
 -- name: entry_names
 SELECT DISTINCT service, name FROM span
-WHERE environment = ? AND start_us >= ? AND start_us < ? AND (kind = 2 OR parent_id = '') LIMIT ?
+WHERE environment = ? AND start_us >= ? AND start_us < ? AND (kind = 2 OR parent_id = '') ORDER BY service, name LIMIT ?
 
 -- name: environments
 SELECT environment FROM (
@@ -148,12 +153,12 @@ WHERE environment = ? AND template_id = ? AND service = ? AND time_us >= ? AND t
 
 -- name: requests_record
 SELECT COUNT(*), COALESCE(SUM(error), 0), COALESCE(SUM(duration_us > ?), 0) FROM span
-WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND seq <= ? AND (kind IN (2, 5) OR parent_id = '')
+WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND seq <= ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 
 -- name: operation_buckets
 SELECT service, name, (start_us DIV ?) AS bucket, COUNT(*), SUM(error), AVG(LN(1 + duration_us)), SUM(duration_us > ?), SUM(parent_id = '')
 FROM span
-WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
+WHERE environment = ? AND service = ? AND name = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 GROUP BY service, name, bucket
 
 -- name: root_services

@@ -63,3 +63,17 @@ def test_bounds_are_within_the_data_and_order_does_not_matter(errors: list[int])
 
 def test_half_of_all_requests_failing_for_as_long_as_can_be_seen_is_not_health() -> None:
     assert len(find_symptoms(buckets([10] * 60), 1_000_000, "errors")) == 1
+
+
+def test_two_troubles_with_a_long_calm_between_them_are_two() -> None:
+    minutes = [0] * 20 + [15] * 4 + [0] * 20 + [6] * 5
+    first, second = sorted(find_symptoms(buckets(minutes), 60_000_000, "errors"), key=lambda s: s.start_us)
+    assert (first.start_us, first.end_us, first.recovered) == (20 * 60_000_000, 24 * 60_000_000, True)
+    assert (second.start_us, second.recovered) == (44 * 60_000_000, False)
+    assert first.evidence > second.evidence
+
+
+def test_bursts_that_come_again_and_again_are_one_trouble() -> None:
+    minutes = [0] * 20 + [15, 0, 0, 0, 0] * 6
+    (symptom,) = find_symptoms(buckets(minutes), 60_000_000, "errors")
+    assert not symptom.recovered
