@@ -328,6 +328,8 @@ def test_every_error_has_a_status() -> None:
         "StorageError": 500,
         "StorageUnavailable": 503,
         "StorageFull": 503,
+        "StorageBusy": 429,
+        "StorageRefused": 500,
         "MigrationNeeded": 503,
         "GraphError": 500,
         "GraphUnavailable": 503,
