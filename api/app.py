@@ -18,12 +18,14 @@ from api.auth import Gate
 from api.chat import Desk, chat_router
 from api.errors import install_error_handlers
 from api.ingest import ingest_router
+from api.intake import intake_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
 from api.topology import topology_router
 from domain.errors import PayloadTooLarge
 
 _BODY_BYTES = 256 * 1024
+_TELEMETRY = ("/v1/", "/ingest/", "/api/v1/", "/api/v2/")  # where bodies have the larger bound of ingest
 # No scripts at all, and no style but our own: telemetry that found a way into a page could still do nothing there.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -55,7 +57,8 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
         yield
         services.projection.notify()
 
-    app.include_router(ingest_router(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
+    for build in (ingest_router, intake_router):
+        app.include_router(build(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
     app.include_router(chat_router(desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(topology_router(services, gate))
@@ -91,7 +94,7 @@ class _BoundBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(("/v1/", "/ingest/")):
+        if scope["type"] != "http" or scope["path"].startswith(_TELEMETRY):
             await self._app(scope, receive, send)
             return
         messages: list[Message] = []

@@ -166,7 +166,7 @@ def _demand(key: Key, role: Role | str) -> None:
 
 
 def _secret_of(request: Request) -> str:
-    header = request.headers.get("x-api-key", "")
+    header = request.headers.get("x-api-key", "") or request.headers.get("dd-api-key", "")  # what its agents send
     if header:
         return header.strip()
     scheme, _, value = request.headers.get("authorization", "").partition(" ")

@@ -25,7 +25,7 @@ from storage.ingest import Sink
 _UNDATED_RETRY_US = 10 * MINUTE_US
 
 # body, Content-Type, environment of records that name none, time of arrival
-type _Decode = Callable[[bytes, str, str, int], Decoded[Any]]
+type Decode = Callable[[bytes, str, str, int], Decoded[Any]]
 
 _FIELDS: dict[Kind, str] = {
     "logs": "logs",
@@ -79,37 +79,38 @@ class Ingest:
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
         """Take an ExportLogsServiceRequest."""
-        return await self._accept("logs", "otlp", delivery, otlp.decode_logs)
+        return await self.accept("logs", "otlp", delivery, otlp.decode_logs)
 
     async def accept_otlp_traces(self, delivery: Delivery) -> Receipt:
         """Take an ExportTraceServiceRequest."""
-        return await self._accept("traces", "otlp", delivery, otlp.decode_traces)
+        return await self.accept("traces", "otlp", delivery, otlp.decode_traces)
 
     async def accept_otlp_metrics(self, delivery: Delivery) -> Receipt:
         """Take an ExportMetricsServiceRequest."""
-        return await self._accept("metrics", "otlp", delivery, otlp.decode_metrics)
+        return await self.accept("metrics", "otlp", delivery, otlp.decode_metrics)
 
     async def accept_logs(self, delivery: Delivery) -> Receipt:
         """Take log events as plain JSON."""
-        return await self._accept("logs", "json", delivery, _dated(json_records.decode_logs))
+        return await self.accept("logs", "json", delivery, _dated(json_records.decode_logs))
 
     async def accept_changes(self, delivery: Delivery) -> Receipt:
         """Take changes; the receipt holds their ids."""
-        return await self._accept("changes", "json", delivery, _dated(json_records.decode_changes))
+        return await self.accept("changes", "json", delivery, _dated(json_records.decode_changes))
 
     async def accept_events(self, delivery: Delivery) -> Receipt:
         """Take orchestrator events."""
-        return await self._accept("events", "json", delivery, _dated(json_records.decode_events))
+        return await self.accept("events", "json", delivery, _dated(json_records.decode_events))
 
     async def accept_topology(self, delivery: Delivery) -> Receipt:
         """Take stated edges."""
-        return await self._accept("topology", "json", delivery, _dated(json_records.decode_topology))
+        return await self.accept("topology", "json", delivery, _dated(json_records.decode_topology))
 
     async def accept_alerts(self, delivery: Delivery, source: str) -> Receipt:
         """Take a webhook of alerts from a known source."""
-        return await self._accept("alerts", source, delivery, partial(json_records.decode_alerts, source))
+        return await self.accept("alerts", source, delivery, partial(json_records.decode_alerts, source))
 
-    async def _accept(self, kind: Kind, form: str, delivery: Delivery, decode: _Decode) -> Receipt:
+    async def accept(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> Receipt:
+        """Take a delivery of another form: `decode` makes records of its body; equal bodies of one `form` are retries."""
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
         errors = tuple(decoded.errors)
         if not decoded.records:
@@ -125,7 +126,7 @@ class Ingest:
             spooled=done.spooled,
         )
 
-    def _decode(self, kind: Kind, form: str, delivery: Delivery, decode: _Decode) -> tuple[Decoded[Any], Batch]:
+    def _decode(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> tuple[Decoded[Any], Batch]:
         now_us = time.time_ns() // 1000
         environment = resolve_environment(delivery.environment)
         body = decompress(delivery.body, delivery.content_encoding, self.max_body_bytes)
@@ -143,7 +144,7 @@ class Ingest:
         return decoded, batch
 
 
-def _dated(decode: Callable[[bytes, str, str], Decoded[Any]]) -> _Decode:
+def _dated(decode: Callable[[bytes, str, str], Decoded[Any]]) -> Decode:
     """Fit a decoder whose records always carry their own time."""
     return lambda body, content_type, environment, now_us: decode(body, content_type, environment)
 
