@@ -11,6 +11,7 @@
     │   └── MigrationNeeded       the database's schema is older or newer than this program
     ├── GraphError                FalkorDB refused or failed a query
     │   └── GraphUnavailable      FalkorDB cannot be reached
+    ├── IndexingError             a code base cannot be indexed, or not be found
     ├── EmbeddingError            the embedder cannot be used, or what it returned is no vector
     ├── PayloadError              what was sent cannot be understood; nothing of it was stored
     │   ├── PayloadTooLarge
@@ -70,6 +71,10 @@ class GraphError(CausegraphError):
 
 class GraphUnavailable(GraphError):
     """FalkorDB cannot be reached: run `causegraph status`, or check CAUSEGRAPH_GRAPH_URL."""
+
+
+class IndexingError(CausegraphError):
+    """The code cannot be indexed: see `causegraph index status`."""
 
 
 class EmbeddingError(CausegraphError):

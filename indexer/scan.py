@@ -1,0 +1,91 @@
+"""Compares a folder with its manifest: what is there now, by content, reading only what has changed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.manifest import Entry, Manifest
+from indexer.reading import UnreadableFile, read_file
+from indexer.walk import Listing, WalkLimits, list_files
+
+type OnFile = Callable[[int, int], None]
+"""Told while files are read: how many of how many."""
+
+_TELL_EVERY = 256
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a root holds now. `leaves` is path -> content hash of the files that count; `read` counts files opened."""
+
+    manifest: Manifest
+    leaves: dict[str, bytes]
+    sizes: dict[str, int]
+    read: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    by_git: bool = False
+    touched: bool = False
+    """Whether the manifest differs from the one before."""
+
+
+def scan_root(
+    root: Path,
+    known: Manifest | None,
+    largest: int,
+    limits: WalkLimits | None = None,
+    on_file: OnFile = lambda done, total: None,
+) -> Scan:
+    """Look at every file of a root and read those that may have changed; raises IndexingError if the root is gone."""
+    began_ns = time.time_ns()
+    known = known or Manifest()
+    listing = list_files(root, limits, known.entries)
+    entries: dict[str, Entry] = {}
+    suspects = []
+    for path, stamp in listing.stamps.items():
+        if known.is_unchanged(path, stamp):
+            entries[path] = known.entries[path]
+        else:
+            suspects.append(path)
+    problems = list(listing.problems)
+    for number, path in enumerate(suspects):
+        if number % _TELL_EVERY == 0:
+            on_file(number, len(suspects))
+        try:
+            found = read_file(f"{root}/{path}", largest)
+        except FileNotFoundError:
+            continue
+        except UnreadableFile as exc:
+            problems.append(f"{path}: {exc}")
+            continue
+        entries[path] = (*found.stamp, found.skipped or found.hash)
+    on_file(len(suspects), len(suspects))
+    touched = bool(suspects) or entries.keys() != known.entries.keys()
+    manifest = Manifest(known.generation, began_ns if touched else known.began_ns, entries)
+    return _sum_up(manifest, listing, len(suspects), problems, touched)
+
+
+def _sum_up(manifest: Manifest, listing: Listing, read: int, problems: list[str], touched: bool) -> Scan:
+    leaves, sizes = {}, {}
+    skipped: Counter[str] = Counter({"secret": len(listing.secrets), "link": listing.links})
+    for path, entry in manifest.entries.items():
+        what = entry[4]
+        if isinstance(what, bytes):
+            leaves[path] = what
+            sizes[path] = entry[1]
+        else:
+            skipped[what] += 1
+            if what != "binary":
+                problems.append(f"{path}: {_WHY[what]}")
+    problems += [f"{path}: {_WHY['secret']}" for path in listing.secrets]
+    return Scan(manifest, leaves, sizes, read, +skipped, problems, listing.by_git, touched)
+
+
+_WHY = {
+    "too large": "larger than CAUSEGRAPH_INDEX_MAX_FILE_BYTES, so it was not read",
+    "secret": "taken for a secret, so it was not indexed",
+}
