@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 
 from agents.explainer import write_answer
 from agents.state import Deps, Plan, State
+from diagnosis.ranking import Candidate
+from diagnosis.verdict import in_order
 from diagnosis.wording import named_services
 from domain.errors import CausegraphError
 from domain.evidence import Evidence
-from domain.times import SECOND_US
 from domain.verdict import Claim, JudgeAction, Judgement, Verdict
 from retrieval.evidence import recheck
 from tracing.trace import current_trace
 
 _MAX_ROUNDS = 2
-_ONSET_BOUND_US = 5 * SECOND_US
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?![\w.-])")
 
 
@@ -38,7 +38,7 @@ async def judge_answer(state: State, deps: Deps) -> State:
         "claims_kept": len(kept) / len(claims) if claims else 1.0,
         "records_reread": sum(not c for c in changed.values()) / len(ids) if ids and changed else float(not ids),
         "path_verified": float(verdict.outcome in ("CONFIRMED", "HEALTHY")),
-        "onset_in_order": float(_in_order(verdict, plan)),
+        "onset_in_order": float(_in_order(verdict, plan, state["ranking"])),
     }
     again = _look_again(state)
     action = choose_action(plan, verdict, scores, bool(unchecked))
@@ -75,10 +75,11 @@ def _fault_of(claim: Claim, found: Mapping[str, Evidence], changed: Mapping[str,
     return ""
 
 
-def _in_order(verdict: Verdict, plan: Plan) -> bool:
-    if plan.symptom is None or not verdict.causes:
+def _in_order(verdict: Verdict, plan: Plan, ranking: Sequence[Candidate]) -> bool:
+    symptom, causes = plan.symptom, {cause.service for cause in verdict.causes}
+    if symptom is None or not causes:
         return verdict.outcome == "HEALTHY"
-    return all(cause.onset_us <= plan.symptom.start_us + _ONSET_BOUND_US for cause in verdict.causes)
+    return all(in_order(symptom, candidate) for candidate in ranking if candidate.service in causes)
 
 
 def choose_action(plan: Plan, verdict: Verdict, scores: Mapping[str, float], unchecked: bool) -> JudgeAction:

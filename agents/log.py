@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agents.state import Deps, Plan, Report, State
 from diagnosis.logs import compare_templates, log_signals
+from diagnosis.sequences import find_broken, sequence_signals
 from diagnosis.signals import Ref, Signal
+from domain.observed import TemplateCount, TracedLine
+from domain.times import Window
 from tracing.trace import current_trace
 
 _EXAMPLES = 12
 _MIN_REQUESTS = 5
+_LINES = 20_000
 
 
 async def read_logs(state: State, deps: Deps) -> State:
@@ -30,9 +35,16 @@ async def read_logs(state: State, deps: Deps) -> State:
     fresh = {count.template_id for count in after} - old
     known = await telemetry.seen_before(environment, fresh, plan.baseline.start_us)
     shifts = compare_templates(
-        before, after, await _scales(environment, plan, deps), texts, known, plan.window.start_us
+        before,
+        after,
+        await _scales(environment, plan, deps),
+        texts,
+        known,
+        plan.window.start_us,
+        await _foretold(environment, plan, after, deps),
     )
     signals = await _with_examples(log_signals(shifts, plan.window, plan.services), plan, environment, deps)
+    signals += await _sequences(environment, plan, texts, deps)
     current_trace().decide(
         what=f"{len(signals)} log signals from {len(shifts)} templates",
         why="templates were compared with their own rate before the symptom",
@@ -42,6 +54,49 @@ async def read_logs(state: State, deps: Deps) -> State:
     )
     not_seen = () if before else ("logs from before the symptom: every template looks new",)
     return {"reports": {"log": Report(signals=tuple(signals), not_seen=not_seen)}}
+
+
+async def _foretold(
+    environment: str, plan: Plan, after: Sequence[TemplateCount], deps: Deps
+) -> dict[tuple[str, int], float]:
+    """Return the share of a template's rate that it had in the gap between the baseline and a stated start."""
+    gap = Window(plan.baseline.end_us, plan.window.start_us)
+    if gap.seconds < 1 or plan.window.seconds < 1:
+        return {}
+    counts = await deps.telemetry.template_counts(environment, gap)
+    rates = {(c.service, c.template_id): c.lines / gap.seconds for c in counts}
+    return {
+        key: min(1.0, rates[key] * plan.window.seconds / count.lines)
+        for count in after
+        if (key := (count.service, count.template_id)) in rates and count.lines
+    }
+
+
+async def _sequences(environment: str, plan: Plan, texts: Mapping[int, str], deps: Deps) -> list[Signal]:
+    """Compare which line follows which within requests, where lines say to which request they belong."""
+    if not plan.spans:
+        return []
+    telemetry, ledger = deps.telemetry, deps.ledger
+    before = await ledger.note(
+        "lines of requests before", plan.baseline, telemetry.traced_lines(environment, plan.baseline, _LINES)
+    )
+    if not before:
+        return []
+    after = await ledger.note(
+        "lines of requests since", plan.window, telemetry.traced_lines(environment, plan.window, _LINES)
+    )
+    entered = (
+        await telemetry.operation_counts(environment, _covered(before, plan.baseline)),
+        await telemetry.operation_counts(environment, _covered(after, plan.window)),
+    )
+    return sequence_signals(find_broken(before, after, texts, entered), texts, plan.window)
+
+
+def _covered(lines: Sequence[TracedLine], window: Window) -> Window:
+    """The part of a window that the lines read speak of: all of it, unless there were more than are read."""
+    if len(lines) < _LINES:
+        return window
+    return Window(window.start_us, max(line.time_us for line in lines) + 1)
 
 
 async def _scales(environment: str, plan: Plan, deps: Deps) -> dict[str, float]:

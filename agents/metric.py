@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.state import Deps, Plan, Report, State
-from diagnosis.context import metric_score, metric_signals, silence_signals
+from diagnosis.context import growth_of_work, metric_score, metric_signals, silence_signals
 from diagnosis.golden import find_excesses, golden_signals, role_of, symptom_of
+from diagnosis.saturation import fullness, resource_of, saturation_signals
 from diagnosis.signals import Signal
 from domain.errors import GraphError
 from domain.observed import MetricShift
@@ -26,16 +27,20 @@ async def read_metrics(state: State, deps: Deps) -> State:
     whole = Window(plan.baseline.start_us, plan.window.end_us)
     shifts = await deps.ledger.note("metric series", whole, telemetry.metric_shifts(environment, whole, split))
     moved = sorted((s for s in shifts if metric_score(s) >= _MIN_SCORE), key=lambda s: (-metric_score(s), s[:3]))
+    full = [s for s in shifts if resource_of(s.name) and fullness(s, 1.0)]
     peaks = {}
-    for shift in moved[:_PEAKS]:
+    for shift in [*moved[:_PEAKS], *sorted(full)[:_PEAKS]]:
         extreme = await telemetry.metric_extreme(environment, shift, plan.window, shift.before_mean or 0.0)
         if extreme is not None:
             peaks[shift[:3]] = extreme[0]
-    signals = metric_signals(shifts, peaks, split)
+    work: dict[str, float] = {}
+    silent: list[Signal] = []
     if plan.spans:
         before = await telemetry.activity(environment, plan.baseline)
         after = await telemetry.activity(environment, plan.window)
-        signals += silence_signals(before, after, plan.baseline, plan.window)
+        silent = silence_signals(before, after, plan.baseline, plan.window)
+        work = growth_of_work(before, after, plan.baseline, plan.window)
+    signals = metric_signals(shifts, peaks, split) + saturation_signals(shifts, peaks, split, work) + silent
     unexplained: dict[str, float] = {}
     if not plan.spans:
         golden, unexplained = await _golden(environment, plan, shifts, deps)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from agents.metric import read_calls
 from agents.question import Question, Subject, bounds_of, find_subject
 from agents.state import Deps, Plan, State
+from diagnosis.bounds import hold_to
 from diagnosis.golden import asked_role, find_excesses, symptom_of
 from diagnosis.symptom import Symptom, find_symptoms, state_symptom, usual_slow_us
 from domain.observed import EntryBucket
@@ -56,7 +57,7 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         spans, found = 0, search
     else:
         found, spans = extent
-        symptoms = await _request_symptoms(question, Window(found.start_us, end), subject, deps, spans)
+        symptoms = await _request_symptoms(question, Window(found.start_us, end), subject, deps, (spans, start))
     symptom, elsewhere = choose_symptom(symptoms, subject, start, end)
     if symptom is not None and symptom.kind in ("errors", "latency"):
         symptom = await _begin_at_first_bad_request(environment, symptom, Window(found.start_us, end), deps)
@@ -88,8 +89,9 @@ async def _with_baseline(environment: str, search: Window, start_us: int, lookba
 
 
 async def _request_symptoms(
-    question: Question, search: Window, subject: Subject, deps: Deps, spans: int
+    question: Question, search: Window, subject: Subject, deps: Deps, known: tuple[int, int | None]
 ) -> list[Symptom]:
+    spans, start = known
     bucket_us = _bucket_us(search)
     telemetry, environment = deps.telemetry, question.environment
     buckets = await deps.ledger.note(
@@ -100,8 +102,9 @@ async def _request_symptoms(
         reporting=spans > 0,
     )
     slow = usual_slow_us(buckets)
+    first = search.start_us if start is None else start - _guard_us(start, search.end_us)
     symptoms = []
-    for symptom in find_symptoms(buckets, bucket_us, "errors"):
+    for symptom in hold_to(find_symptoms(buckets, bucket_us, "errors"), buckets, bucket_us, first):
         limit = slow[symptom.service, symptom.operation]
         symptoms.append(_with_slow(symptom, limit))
     for service, name in _busiest(buckets, subject):
@@ -112,7 +115,7 @@ async def _request_symptoms(
             telemetry.operation_buckets(environment, service, name, search, bucket_us, limit),
             filter=f"{service} {name} > {limit / 1000:.0f} ms",
         )
-        symptoms.extend(find_symptoms(rows, bucket_us, "latency", limit))
+        symptoms.extend(hold_to(find_symptoms(rows, bucket_us, "latency", limit), rows, bucket_us, first))
     return symptoms
 
 
@@ -255,7 +258,7 @@ def _plan(
         begin = max(begin, window.start_us - _BASELINE_US)
     stated = start is not None and (symptom is None or symptom.kind == "stated") and spans > 0
     guard = _guard_us(window.start_us, window.end_us) if stated else 0
-    guard = guard if window.start_us - begin > 2 * guard else 0
+    guard = min(guard, (window.start_us - begin) // 2)
     return Plan(
         search=search,
         subject=subject,

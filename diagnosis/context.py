@@ -145,3 +145,15 @@ def silence_signals(
             )
         )
     return signals
+
+
+def growth_of_work(
+    before: Mapping[str, Activity], after: Mapping[str, Activity], baseline: Window, window: Window
+) -> dict[str, float]:
+    """Return by which factor the requests per second of each service grew."""
+    scale = window.seconds / baseline.seconds if baseline.seconds else 0.0
+    return {
+        service: after[service].requests / (was.requests * scale)
+        for service, was in before.items()
+        if service in after and was.requests * scale >= 1
+    }

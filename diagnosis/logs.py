@@ -22,6 +22,8 @@ _BURST_FACTOR = 3.0
 _BURST_SURPRISE = 12.0
 _VANISHED_SURPRISE = 4.0
 _PER_SERVICE = 6
+# What a new kind of line is still worth that was written as often right before the trouble is said to have begun.
+_FORETOLD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class TemplateShift:
     """A template of a service before and after the symptom began.
 
     `before` and `after` count lines, `expected` is what the baseline's rate promises for the window; `known` says
-    that it was written in the environment at any time before, also outside the baseline.
+    that it was written in the environment at any time before, also outside the baseline. `foretold` is the share of
+    its rate that it had already right before the stated start, between the baseline and the window.
     """
 
     service: str
@@ -41,6 +44,7 @@ class TemplateShift:
     expected: float
     first_us: int
     known: bool
+    foretold: float = 0.0
 
 
 def compare_templates(
@@ -50,6 +54,7 @@ def compare_templates(
     texts: Mapping[int, str],
     known: Collection[int],
     start_us: int,
+    foretold: Mapping[tuple[str, int], float] | None = None,
 ) -> list[TemplateShift]:
     """Pair the line counts of two windows per service, level and log statement.
 
@@ -74,6 +79,7 @@ def compare_templates(
                 expected=lines * scales.get(service, scales[""]),
                 first_us=min((count.first_us for count in now), default=start_us),
                 known=any(count.template_id in known for count in now),
+                foretold=max(((foretold or {}).get((service, c.template_id), 0.0) for c in now), default=0.0),
             )
         )
     return shifts
@@ -84,10 +90,14 @@ def _by_statement(
 ) -> dict[tuple[str, int, str], list[TemplateCount]]:
     grouped: dict[tuple[str, int, str], list[TemplateCount]] = defaultdict(list)
     for count in counts:
-        text = texts.get(count.template_id, "")
-        place = _STATEMENT.search(text)
-        grouped[count.service, count.level, place.group(0) if place else str(count.template_id)].append(count)
+        grouped[count.service, count.level, statement_of(count.template_id, texts)].append(count)
     return grouped
+
+
+def statement_of(template_id: int, texts: Mapping[int, str]) -> str:
+    """Return what names a log statement: its place in the code where the text says one, else the template's id."""
+    place = _STATEMENT.search(texts.get(template_id, ""))
+    return place.group(0) if place else str(template_id)
 
 
 def log_signals(shifts: Sequence[TemplateShift], window: Window, services: Sequence[str]) -> list[Signal]:
@@ -123,6 +133,7 @@ def _new(shift: TemplateShift, window: Window) -> Signal | None:
     fault_class = classify(shift.text)
     # One line may be chance; from a handful on it is not.
     weight = _NEW_WEIGHT.get(Level(shift.level), 0.9) * (1 - 0.5**shift.after)
+    weight *= max(_FORETOLD, 1.0 - shift.foretold)
     if fault_class in POINTS_ELSEWHERE:
         weight *= 0.5
     level = Level(shift.level).name

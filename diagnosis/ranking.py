@@ -41,6 +41,8 @@ WEIGHTS: Mapping[SignalName, float] = {
     "restarted": 0.6,
     "changed": 0.3,
     "metric_shift": 0.15,
+    "saturated": 0.45,
+    "broken_sequence": 0.5,
     "silent": 0.15,
 }
 # A change or a metric alone convicts nobody: these count only beside something that went wrong.
@@ -62,7 +64,11 @@ _EARLY_US = 60 * MINUTE_US
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One service considered: its score, the three factors behind it, and what was found."""
+    """One service considered: its score, the three factors behind it, and what was found.
+
+    `latest_us` is the last moment at which trouble that explains the symptom can have shown here: a request that hangs
+    until it times out began to go wrong long before anything says so.
+    """
 
     service: str
     score: float
@@ -78,6 +84,7 @@ class Candidate:
     component: str = ""
     change_id: str = ""
     inferred: bool = False
+    latest_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +299,8 @@ def _candidate(
     blames = [b for b in case.blames if _culprit(b, case) == service]
     reach, path, inferred = _reach(service, blames, case, graph)
     onset = _onset(signals, case)
-    late = case.symptom.kind not in _UNWALKED and onset > _last_possible_onset(case, blames)
+    latest = _last_possible_onset(case, blames)
+    late = case.symptom.kind not in _UNWALKED and onset > latest
     score = own * reach * unexplained * (_LATE if late else 1.0)
     contributions: dict[str, float] = {name: round(value, 3) for name, value in _strongest_of_each(signals).items()}
     contributions |= {"reach": round(reach, 3), "unexplained": round(unexplained, 3)}
@@ -314,6 +322,7 @@ def _candidate(
         component=next((walk.component for walk in walks if walk.component), ""),
         change_id=next((s.change_id for s in signals if s.change_id), ""),
         inferred=inferred,
+        latest_us=latest,
     )
 
 
@@ -377,6 +386,8 @@ _CLASS_TRUST: Mapping[SignalName, float] = {
     "slow_link": 0.6,
     "new_error_log": 0.55,
     "changed": 0.4,
+    "saturated": 0.5,
+    "broken_sequence": 0.4,
     "waiting": 0.3,
     "error_burst": 0.2,
 }

@@ -23,6 +23,8 @@ type SignalName = Literal[
     "restarted",  # the orchestrator stopped or restarted it
     "changed",  # somebody changed it shortly before
     "metric_shift",  # one of its metrics left its range
+    "saturated",  # one of its resources runs full
+    "broken_sequence",  # within its requests a step no longer follows the one that it always followed
     "silent",  # it sends much less than before
 ]
 

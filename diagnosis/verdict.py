@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from diagnosis.ranking import CIRCUMSTANCE, Candidate
+from diagnosis.ranking import CIRCUMSTANCE, WEIGHTS, Candidate
 from diagnosis.signals import Ref
 from diagnosis.symptom import Symptom
 from domain.times import SECOND_US, format_us
@@ -24,6 +24,11 @@ LIKELY_SCORE = 0.2
 NAME_LEAD = 1.1  # two that are equally suspicious: naming one of them would be a guess
 ONSET_BOUND_US = 5 * SECOND_US
 MIN_BASELINE = 5
+# What trouble that was only stated takes to name its cause, in score and in lead.
+STATED_SCORE = 0.3
+STATED_LEAD = 1.25
+_PLAIN_SIGN = 0.4
+_SECOND_SIGN = 0.08
 _RULED_OUT_OWN = 0.15
 _MAX_RANKED = 20
 
@@ -66,7 +71,7 @@ def settle_verdict(
         Ranked(c.service, round(c.score, 4), {k: v for k, v in c.contributions.items() if v})
         for c in ranking[:_MAX_RANKED]
     )
-    reasons = [_symptom_sentence(symptom)]
+    reasons = [_symptom_sentence(symptom, proof.baseline)]
     top = ranking[0] if ranking else None
     if top is None or top.score < LIKELY_SCORE:
         reasons.append("No service shows trouble that could have caused it" if top is None else _weak(top))
@@ -123,6 +128,11 @@ def hops_of(path: Sequence[str]) -> list[tuple[str, str]]:
     return [(caller, callee) for callee, caller in itertools.pairwise(path)]
 
 
+def in_order(symptom: Symptom, cause: Candidate) -> bool:
+    """True where a cause's trouble shows before the symptom begins, or before the first request it explains is over."""
+    return cause.onset_us <= max(symptom.start_us + ONSET_BOUND_US, cause.latest_us)
+
+
 def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof: Proof) -> list[str]:
     gaps = []
     if symptom.kind == "stated":
@@ -141,7 +151,7 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
         for caller, callee in hops_of(top.path)
         if (caller, callee) not in proof.edges
     )
-    if symptom.kind in ("errors", "latency") and top.onset_us > symptom.start_us + ONSET_BOUND_US:
+    if symptom.kind in ("errors", "latency") and not in_order(symptom, top):
         late = (top.onset_us - symptom.start_us) / SECOND_US
         gaps.append(f"{top.service} shows trouble only {late:.1f} s after the symptom began")
     if proof.baseline < MIN_BASELINE and symptom.kind != "metrics":
@@ -178,13 +188,23 @@ def _cause(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof
 
 
 def _corroborated(top: Candidate, ranking: Sequence[Candidate]) -> bool:
-    """Without a measured symptom, a cause needs two kinds of hard signs, and a clear lead."""
+    """Without a measured symptom, a cause needs a clear lead and either two kinds of signs or one that leaves no doubt.
+
+    Neither a change nor a burst of errors nor a full resource is such a sign: healthy systems have all of them.
+    """
     rival = ranking[1].score if len(ranking) > 1 else 0.0
-    hard = {signal.name for signal in top.signals if signal.name not in CIRCUMSTANCE and signal.strength >= 0.5}
-    return len(hard) >= 2 and top.score >= CONFIRM_SCORE and top.score >= 1.5 * rival
+    if top.score < STATED_SCORE or top.score < STATED_LEAD * rival:
+        return False
+    signs = {s.name: 0.0 for s in top.signals if s.name not in CIRCUMSTANCE}
+    for signal in top.signals:
+        if signal.name in signs:
+            signs[signal.name] = max(signs[signal.name], WEIGHTS[signal.name] * signal.strength)
+    effects = [weight for name, weight in signs.items() if name != "saturated"]
+    plain = max(effects, default=0.0)
+    return plain >= _PLAIN_SIGN or (len(signs) >= 2 and plain >= _SECOND_SIGN)
 
 
-def _symptom_sentence(symptom: Symptom) -> str:
+def _symptom_sentence(symptom: Symptom, baseline: int) -> str:
     if symptom.kind == "stated":
         return f"Trouble was reported from {format_us(symptom.start_us)} to {format_us(symptom.end_us)}"
     if symptom.kind == "metrics":
@@ -196,9 +216,10 @@ def _symptom_sentence(symptom: Symptom) -> str:
         )
     what = "failed" if symptom.kind == "errors" else "were slow"
     until = f" until {format_us(symptom.end_us)}" if symptom.recovered else ""
+    usual = f"{100 * symptom.usual_share:.1f} % is usual" if baseline else "what is usual is not known"
     return (
         f"{symptom.bad} of {symptom.requests} requests to {symptom.service} ({symptom.operation}) {what} "
-        f"from {format_us(symptom.start_us)}{until}; {100 * symptom.usual_share:.1f} % is usual"
+        f"from {format_us(symptom.start_us)}{until}; {usual}"
     )
 
 

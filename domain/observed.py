@@ -99,6 +99,17 @@ class LogRow(NamedTuple):
     attributes: str
 
 
+class TracedLine(NamedTuple):
+    """A log event that says to which request and span it belongs; `operation` is that span's name, "" if not stored."""
+
+    service: str
+    trace_id: str
+    span_id: str
+    template_id: int
+    time_us: int
+    operation: str
+
+
 class ChangeRow(NamedTuple):
     """A stored change."""
 

@@ -18,6 +18,7 @@ from domain.observed import (
     OrchestratorRow,
     SpanRow,
     TemplateCount,
+    TracedLine,
 )
 from domain.times import HOUR_US, SLOT_US, Window, floor_slot
 from storage.database import Database, Row
@@ -214,6 +215,16 @@ class Telemetry:
             "log_examples", (environment, template_id, service, window.start_us, window.end_us, limit)
         )
         return [LogRow(*row) for row in rows]
+
+    async def traced_lines(self, environment: str, window: Window, limit: int) -> list[TracedLine]:
+        """Return the first log events of a window that belong to a span, with the name of that span."""
+        rows = await self._database.fetch("traced_lines", (*_scope(environment, window), limit))
+        return [TracedLine(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4]), str(r[5])) for r in rows]
+
+    async def operation_counts(self, environment: str, window: Window) -> dict[tuple[str, str], int]:
+        """Return how many spans of each (service, name) began in a window."""
+        rows = await self._database.fetch("operation_counts", _scope(environment, window))
+        return {(str(service), str(name)): int(count) for service, name, count in rows}
 
     async def changes(self, environment: str, window: Window) -> list[ChangeRow]:
         """Return the changes in a window, oldest first."""

@@ -83,6 +83,16 @@ SELECT id, time_us, service, level, template_id, node, trace_id, span_id, messag
 FROM log_event WHERE environment = ? AND template_id = ? AND service = ? AND time_us >= ? AND time_us < ?
 ORDER BY time_us LIMIT ?
 
+-- name: traced_lines
+SELECT l.service, l.trace_id, l.span_id, l.template_id, l.time_us, COALESCE(s.name, '')
+FROM (
+  SELECT environment, service, trace_id, span_id, template_id, time_us FROM log_event
+  WHERE environment = ? AND time_us >= ? AND time_us < ? AND span_id <> '' ORDER BY time_us LIMIT ?
+) AS l LEFT JOIN span AS s ON s.environment = l.environment AND s.trace_id = l.trace_id AND s.span_id = l.span_id
+
+-- name: operation_counts
+SELECT service, name, COUNT(*) FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? GROUP BY service, name
+
 -- name: changes_between
 SELECT id, time_us, service, kind, version, summary, actor FROM change_event
 WHERE environment = ? AND time_us >= ? AND time_us < ? ORDER BY time_us LIMIT ?

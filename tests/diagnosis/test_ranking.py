@@ -115,6 +115,44 @@ def test_an_effect_that_comes_after_the_symptom_is_no_cause() -> None:
     assert "later_than_symptom" in bank.contributions
 
 
+def test_a_call_that_hangs_until_it_times_out_is_in_order() -> None:
+    traces = []
+    for number in range(10):
+        trace = TraceBuilder(START + number * 1000)
+        entry = trace.span("shop", "POST /checkout", SpanKind.SERVER, 9_000_000, error="504")
+        trace.call("shop", "bank", 8_000_000, entry, error="deadline exceeded", server_error="lock wait timeout")
+        traces.append(trace)
+    ranking = rank_causes(Case(SYMPTOM, SERVICES, (*CALLS, ("shop", "bank")), blames=blames(traces)))
+    assert ranking[0].service == "bank"
+    assert ranking[0].onset_us > START + 5_000_000
+    assert settle_verdict(SYMPTOM, ranking, proof_of(ranking)).outcome == "CONFIRMED"
+
+
+STATED = replace(SYMPTOM, kind="stated", bad=0, share=0.0, evidence=0.0)
+
+
+def test_stated_trouble_names_a_cause_with_a_plain_sign_and_never_confirms_it() -> None:
+    ranking = rank_causes(Case(STATED, SERVICES, CALLS, signals=(signal("bank", "slow_link"),)))
+    verdict = settle_verdict(STATED, ranking, proof_of(ranking))
+    assert (verdict.outcome, verdict.causes[0].service) == ("LIKELY", "bank")
+    assert any("not measured" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    "names", [("changed", "error_burst"), ("saturated",), ("metric_shift", "saturated", "changed")]
+)
+def test_stated_trouble_and_circumstances_name_nobody(names: tuple[SignalName, ...]) -> None:
+    ranking = rank_causes(Case(STATED, SERVICES, CALLS, signals=tuple(signal("bank", n, 1.0) for n in names)))
+    assert settle_verdict(STATED, ranking, proof_of(ranking)).outcome == "INCONCLUSIVE"
+
+
+def test_what_is_usual_is_not_said_without_a_baseline() -> None:
+    ranking = rank_causes(Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError"))))
+    verdict = settle_verdict(SYMPTOM, ranking, replace(proof_of(ranking), baseline=0))
+    assert "% is usual" not in verdict.reasons[0]
+    assert "what is usual is not known" in verdict.reasons[0]
+
+
 def test_a_change_alone_convicts_nobody() -> None:
     case = Case(SYMPTOM, SERVICES, CALLS, signals=(signal("bank", "changed", 1.0, "code"),))
     verdict = settle_verdict(SYMPTOM, rank_causes(case), Proof({}, {}, {}, 20))
