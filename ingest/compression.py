@@ -18,7 +18,7 @@ _GZIP, _ZLIB, _RAW = 31, 15, -15
 
 
 def decompress(body: bytes, content_encoding: str, max_bytes: int) -> bytes:
-    """Undo Content-Encoding (gzip, deflate, zstd, identity, or several, last applied first) within `max_bytes`.
+    """Undo Content-Encoding (gzip, deflate, zstd, snappy, identity, or several, last applied first) within `max_bytes`.
 
     Raises PayloadTooLarge, PayloadError for a stream that is broken or cut short, UnsupportedMediaType for another
     encoding.
@@ -35,8 +35,10 @@ def decompress(body: bytes, content_encoding: str, max_bytes: int) -> bytes:
                 body = _inflate(body, max_bytes, _ZLIB if _is_zlib(body) else _RAW, "deflate")
             case "zstd":
                 body = _unzstd(body, max_bytes)
+            case "snappy":
+                body = unsnappy(body, max_bytes)
             case _:
-                told = f"Content-Encoding {name[:32]!r} is not taken: use gzip, deflate, zstd or identity."
+                told = f"Content-Encoding {name[:32]!r} is not taken: use gzip, deflate, zstd, snappy or identity."
                 raise UnsupportedMediaType(told)
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
