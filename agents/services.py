@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from domain.errors import CausegraphError
 from ingest.sources import Sources
 
 if TYPE_CHECKING:
     from agents.investigate import Investigator
+    from domain.embedding import Embedder
     from domain.settings import Settings
     from graph.topology import TopologyGraph
     from ingest.service import Ingest
@@ -26,10 +27,19 @@ if TYPE_CHECKING:
     from storage.keys import KeyStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
+    from storage.vectors import VectorStore
 
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
+
+
+class Follower(Protocol):
+    """Work beside the requests, such as embedding what came in. Outlives failures of what it needs."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,9 @@ class Services:
     traces: TraceStore
     keys: KeyStore
     sources: Sources = field(default_factory=Sources)
+    embedder: Embedder | None = None
+    vectors: VectorStore | None = None
+    followers: tuple[Follower, ...] = ()
 
     @cached_property
     def investigator(self) -> Investigator:
@@ -67,9 +80,9 @@ class Services:
 
     @asynccontextmanager
     async def projecting(self) -> AsyncIterator[None]:
-        """Keep the topology graph up to date with what is ingested, for as long as the block lasts."""
+        """Keep the topology graph up to date with what is ingested, and let the other followers work, during the block."""
         stop = asyncio.Event()
-        running = asyncio.create_task(self.projection.run(stop))
+        running = [asyncio.create_task(follower.run(stop)) for follower in (self.projection, *self.followers)]
         mending = asyncio.create_task(self._mend_traces())
         try:
             yield
@@ -77,8 +90,11 @@ class Services:
             mending.cancel()
             stop.set()
             self.projection.notify()
-            with suppress(TimeoutError):  # what it had not done when it was cancelled, the next process does
-                await asyncio.wait_for(running, _STOP_SECONDS)
+            # What they had not done when they were cancelled, the next process does.
+            _, late = await asyncio.wait(running, timeout=_STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _mend_traces(self) -> None:
         """Close the traces of runs that died, and store those that only reached their file."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import ask, demo, ingest, keys, records, serve, stack, topology
+from cli.commands import ask, backfill, demo, ingest, keys, records, serve, stack, topology
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
 
@@ -73,6 +73,7 @@ def build_cli() -> typer.Typer:
         app.command()(command)
     app.command()(ask.ask)
     app.command()(ingest.ingest)
+    app.command()(backfill.backfill)
     app.command()(records.evidence)
     app.command()(records.incidents)
     app.add_typer(_traces(), name="trace")

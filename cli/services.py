@@ -167,8 +167,10 @@ async def _revive(settings: Settings) -> None:
 def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
     """Build every service once, on two open servers."""
     from agents.services import Services
+    from inference.build import build_embedder
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
+    from retrieval.embedding import TemplateEmbedding
     from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
     from storage.evidence import EvidenceStore
@@ -177,7 +179,9 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.keys import KeyStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
+    from storage.vectors import VectorStore
 
+    embedder, vectors = build_embedder(settings), VectorStore(database)
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
     return Services(
         settings=settings,
@@ -191,6 +195,9 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         evidence=EvidenceStore(database, BlobStore(database, settings.data_dir / "blobs")),
         traces=TraceStore(database, settings.data_dir / "traces"),
         keys=KeyStore(database),
+        embedder=embedder,
+        vectors=vectors,
+        followers=(TemplateEmbedding(vectors, embedder),) if embedder else (),
     )
 
 

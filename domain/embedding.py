@@ -8,6 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_DIMENSION = 16_383
+"""The longest vector that MariaDB stores."""
+
 
 class Embedder(Protocol):
     """Turns texts into unit vectors. Two embedders with the same `name` give vectors that can be compared."""

@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that a question waits for records acknowledged before it to reach the graph.",
     )
+    embedder: str = Field(
+        default="builtin",
+        description="What turns texts into vectors: `builtin`, `none`, or `ollama:MODEL/DIMENSION`.",
+    )
+    ollama_url: str = Field(default="http://127.0.0.1:11434", description="Address of the Ollama server.")
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."

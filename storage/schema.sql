@@ -8,7 +8,7 @@ CREATE TABLE schema_migration (
 ) ENGINE=InnoDB;
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
-  (3, 'peers', 0);
+  (3, 'peers', 0), (4, 'vectors', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -338,3 +338,30 @@ CREATE TABLE answered_peer (
 
 -- 'peers' stands still: the spans up to it were joined before peers were counted.
 INSERT INTO follower (name, seq) VALUES ('peers', 0);
+
+-- What texts mean, as vectors of one embedder per corpus; see storage/vectors.py. A vector index cannot be combined with
+-- partitions, a second one, or a column that may be NULL, so each corpus has a narrow table of its own.
+
+CREATE TABLE embedding_space (
+  corpus VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  embedder VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  dimension SMALLINT UNSIGNED NOT NULL
+) ENGINE=InnoDB;
+
+CREATE TABLE template_vector (
+  id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  embedding VECTOR(384) NOT NULL,
+  VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine
+) ENGINE=InnoDB;
+
+CREATE TABLE chunk_vector (
+  id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  embedding VECTOR(384) NOT NULL,
+  VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine
+) ENGINE=InnoDB;
+
+CREATE TABLE runbook_vector (
+  id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  embedding VECTOR(384) NOT NULL,
+  VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine
+) ENGINE=InnoDB;

@@ -6,9 +6,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import mariadb
 import pytest
 
 # What the person running the tests has configured must not reach them.
@@ -20,7 +22,7 @@ pytest.register_assert_rewrite("tests.sending")
 
 from cli.stack import StackHandle, ensure_stack, stop_stack  # noqa: E402
 from graph.topology import TopologyGraph  # noqa: E402
-from storage.database import Database  # noqa: E402
+from storage.database import Database, parse_database_url  # noqa: E402
 from storage.migrate import migrate  # noqa: E402
 
 _versions: dict[str, str] = {}
@@ -58,6 +60,30 @@ async def topology(stack: StackHandle) -> AsyncIterator[TopologyGraph]:
     opened = TopologyGraph(stack.graph_url)
     yield opened
     await opened.close()
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the URL with another database's name."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture
+def fresh_url(stack: StackHandle) -> Iterator[Callable[[], str]]:
+    """Make empty databases and return their URLs; they are dropped after the test."""
+    connection = mariadb.connect(**parse_database_url(stack.database_url), autocommit=True)
+    cursor = connection.cursor()
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        made.append(name)
+        return with_database(stack.database_url, name)
+
+    yield make
+    for name in made:
+        cursor.execute(f"DROP DATABASE {name}")
+    connection.close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ HOSTILE = "<script>alert(1)</script> [red]boom[/red] \u202e \x1b[31mred"
 @pytest.fixture(scope="module")
 async def services(database: Database, topology: TopologyGraph, data_dir: Path) -> AsyncIterator[Services]:
     """Every service, with the topology being followed."""
-    built = build_services(Settings(data_dir=data_dir), database, topology)
+    built = build_services(Settings(data_dir=data_dir, embedder="none"), database, topology)
     async with built.projecting():
         yield built
 

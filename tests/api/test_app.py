@@ -334,6 +334,7 @@ def test_every_error_has_a_status() -> None:
         "GraphError": 500,
         "GraphUnavailable": 503,
         "EmbeddingError": 500,
+        "IndexingError": 500,
         "PayloadError": 400,
         "PayloadTooLarge": 413,
         "UnsupportedMediaType": 415,

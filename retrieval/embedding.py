@@ -1,0 +1,94 @@
+"""Texts get their vectors here, in batches and beside the ingest, which never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from domain.embedding import Embedder
+from domain.errors import CausegraphError, EmbeddingError
+from storage.vectors import Corpus, Near, Space, VectorStore
+
+logger = logging.getLogger(__name__)
+
+BATCH = 128
+_POLL_SECONDS = 5.0
+_PAUSE_SECONDS = 30.0  # after a failure
+
+
+class TemplateEmbedding:
+    """Gives every log template its vector. Any number of processes may run one: they take turns at writing."""
+
+    def __init__(self, vectors: VectorStore, embedder: Embedder) -> None:
+        self._vectors = vectors
+        self._embedder = embedder
+
+    async def advance(self, after: int = -1, limit: int = BATCH) -> tuple[int, int]:
+        """Embed the next templates without a vector; return (the last id looked at, how many vectors are new).
+
+        The id is -1 once there are none after `after`. Raises EmbeddingError or StorageError; nothing is lost by it.
+        """
+        rows = await self._vectors.templates_without_vector(after, limit)
+        if not rows:
+            return -1, 0
+        vectors = await self._embedder.embed([text for _, text in rows])
+        space = Space(self._embedder.name, self._embedder.dimension)
+        return rows[-1][0], await self._vectors.store("template", space, [str(key) for key, _ in rows], vectors)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Embed what comes until `stop` is set. Outlives failures of the database and of the embedder."""
+        failing = ""
+        while not stop.is_set():
+            try:
+                last, _ = await self.advance()
+                pause = _POLL_SECONDS if last < 0 else 0.0
+                failing = ""
+            except CausegraphError as exc:
+                if str(exc) != failing:
+                    logger.warning("log templates get no vectors for now", extra={"reason": str(exc)})
+                failing, pause = str(exc), _PAUSE_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+
+async def prepare_space(vectors: VectorStore, corpus: Corpus, embedder: Embedder, move: bool) -> None:
+    """Let a corpus take the vectors of an embedder; raises EmbeddingError if it holds another's and `move` is False."""
+    held, wanted = await vectors.space(corpus), Space(embedder.name, embedder.dimension)
+    if held == wanted:
+        return
+    if held is not None and not move and await vectors.count(corpus):
+        raise EmbeddingError(
+            f"The {corpus} vectors are those of {held.embedder}, not of {wanted.embedder}: add --move to replace them."
+        )
+    await vectors.move(corpus, wanted)
+
+
+async def backfill_templates(
+    embedding: TemplateEmbedding, *, after: int, batch: int, delay_s: float, told: Callable[[int, int], None]
+) -> int:
+    """Embed every template without a vector, by id from `after` on; `told(last id, vectors so far)` after each batch."""
+    done, last = 0, after
+    while True:
+        last, new = await embedding.advance(last, batch)
+        if last < 0:
+            return done
+        done += new
+        told(last, done)
+        await asyncio.sleep(delay_s)
+
+
+async def find_near(
+    vectors: VectorStore,
+    corpus: Corpus,
+    embedder: Embedder,
+    text: str,
+    limit: int,
+    among: Sequence[str] | None = None,
+) -> list[Near]:
+    """Return the texts of a corpus nearest in meaning; of `among` only, if given. Empty where it holds none of ours."""
+    space = await vectors.space(corpus)
+    if space != Space(embedder.name, embedder.dimension):
+        return []
+    return await vectors.nearest(corpus, (await embedder.embed([text]))[0], limit, among)

@@ -1,0 +1,79 @@
+"""The Ollama embedder against what a real server says, also when it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from domain.errors import EmbeddingError, SettingsError
+from domain.settings import Settings
+from inference.build import build_embedder
+from inference.minilm import MiniLM
+from inference.ollama import OllamaEmbedder
+from tests.inference.fake_ollama import DIMENSION, FakeOllama, running
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOllama]:
+    with running() as found:
+        yield found
+
+
+async def test_texts_become_unit_vectors_in_order(server: FakeOllama) -> None:
+    texts = ["x" * length for length in range(200)]
+    vectors = await OllamaEmbedder(server.url, "emb", DIMENSION).embed(texts)
+    assert vectors.shape == (200, DIMENSION)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    expected = np.arange(DIMENSION) + 150.0
+    assert np.allclose(vectors[150], expected / np.linalg.norm(expected), atol=1e-6)
+    assert len(server.asked) == 4  # in batches
+    assert (await OllamaEmbedder(server.url, "emb", DIMENSION).embed([])).shape == (0, DIMENSION)
+
+
+async def test_what_the_server_would_drop_or_cut_is_never_sent(server: FakeOllama) -> None:
+    vectors = await OllamaEmbedder(server.url, "emb", DIMENSION).embed(["", "  ", "y" * 100_000])
+    assert len(vectors) == 3
+    assert all(0 < len(text) <= 1_000 for text in server.asked[0]["input"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, json.dumps({"error": 'model "emb" not found, try pulling it first'}), "ollama pull emb"),
+        (404, "404 page not found", "CAUSEGRAPH_OLLAMA_URL"),
+        (500, json.dumps({"error": "llama-server process has terminated: exit status 1"}), "exit status 1"),
+        (503, json.dumps({"error": "server busy, please try again.  maximum pending requests exceeded"}), "busy"),
+        (400, json.dumps({"error": "the input length exceeds the context length"}), "exceeds the context"),
+        (200, json.dumps({"model": "emb", "embeddings": []}), "0 vectors"),
+        (200, json.dumps({"model": "emb", "embeddings": [[1.0] * 4]}), "DIMENSION"),
+        (200, json.dumps({"model": "emb", "embeddings": [[0.0] * DIMENSION]}), "zero"),
+    ],
+)
+async def test_what_goes_wrong_is_said(server: FakeOllama, status: int, body: str, said: str) -> None:
+    server.replies.append((status, body))
+    with pytest.raises(EmbeddingError, match=said):
+        await OllamaEmbedder(server.url, "emb", DIMENSION).embed(["disk full"])
+
+
+async def test_a_server_that_is_away_is_named() -> None:
+    with running() as server:
+        url = server.url
+    with pytest.raises(EmbeddingError, match="does not answer"):
+        await OllamaEmbedder(url, "emb", DIMENSION).embed(["disk full"])
+
+
+def test_settings_choose_the_embedder() -> None:
+    assert isinstance(build_embedder(Settings()), MiniLM)
+    assert build_embedder(Settings(embedder="none")) is None
+    found = build_embedder(Settings(embedder="ollama:nomic-embed-text:v1.5/768"))
+    assert isinstance(found, OllamaEmbedder)
+    assert (found.name, found.dimension) == ("ollama/nomic-embed-text:v1.5", 768)
+
+
+@pytest.mark.parametrize("name", ["ollama:emb", "ollama:/768", "ollama:emb/0", "ollama:emb/many", "gpt", "none:x"])
+def test_other_embedders_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="CAUSEGRAPH_EMBEDDER"):
+        build_embedder(Settings(embedder=name))
