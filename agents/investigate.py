@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from retrieval.lookups import SearchLedger
 from runbooks.library import Library
 from storage.evidence import EvidenceStore
 from storage.incidents import Incident, IncidentStore, make_incident_id
+from storage.spooled import SpooledStore
 from storage.telemetry import Telemetry
 from tracing.trace import Sink, current_trace, start_trace
 
@@ -53,6 +55,7 @@ class Investigator:
         telemetry: Telemetry,
         graph: TopologyGraph,
         projection: TopologyProjection,
+        spool: SpooledStore,
         library: Library,
         evidence: EvidenceStore,
         incidents: IncidentStore,
@@ -62,6 +65,7 @@ class Investigator:
         self._telemetry = telemetry
         self._graph = graph
         self._projection = projection
+        self._spool = spool
         self._library = library
         self._evidence = evidence
         self._incidents = incidents
@@ -105,9 +109,13 @@ class Investigator:
         yield Answer(body)
 
     async def _wait_for_watermark(self) -> tuple[str, ...]:
-        """Let the graph catch up with everything acknowledged so far; say so if it does not in time."""
+        """Let the database and the graph catch up with everything acknowledged so far; say so if they do not in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.watermark_seconds
+        if not await self._spool.wait_drained(self._settings.watermark_seconds):
+            return ("the newest records: they are safe in the spool, but not in the database yet",)
         head = await self._telemetry.head_seq()
-        if await self._projection.wait_for(head, self._settings.watermark_seconds):
+        if await self._projection.wait_for(head, max(0.0, deadline - loop.time())):
             return ()
         return ("the newest records: the topology graph has not caught up with them yet",)
 

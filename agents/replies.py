@@ -190,7 +190,19 @@ async def read_health(services: Services) -> dict[str, Any]:
 
     mariadb, falkordb = await asyncio.gather(ask(services.database.ping), ask(services.graph.ping))
     status = "ok" if mariadb == falkordb == "up" else "degraded"
-    return {"status": status, "version": program_version(), "servers": {"mariadb": mariadb, "falkordb": falkordb}}
+    return {
+        "status": status,
+        "version": program_version(),
+        "servers": {"mariadb": mariadb, "falkordb": falkordb},
+        "spool": read_spool(services),
+    }
+
+
+def read_spool(services: Services) -> dict[str, Any]:
+    """Return what this process has acknowledged and not stored yet, and how many dead letters there are."""
+    status = asdict(services.spool.status())
+    del status["problem"]  # for the log: it may name the database's address
+    return status | {"dead_letters": services.dead_letters.count()}
 
 
 async def read_info(services: Services) -> dict[str, Any]:

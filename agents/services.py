@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
     from storage.database import Database
+    from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
     from storage.incidents import IncidentStore
     from storage.keys import KeyStore
+    from storage.spooled import SpooledStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
@@ -51,6 +53,8 @@ class Services:
     graph: TopologyGraph
     telemetry: Telemetry
     ingest: Ingest
+    spool: SpooledStore
+    dead_letters: DeadLetters
     projection: TopologyProjection
     library: Library
     incidents: IncidentStore
@@ -72,6 +76,7 @@ class Services:
             telemetry=self.telemetry,
             graph=self.graph,
             projection=self.projection,
+            spool=self.spool,
             library=self.library,
             evidence=self.evidence,
             incidents=self.incidents,
@@ -80,7 +85,12 @@ class Services:
 
     @asynccontextmanager
     async def projecting(self) -> AsyncIterator[None]:
-        """Keep the topology graph up to date with what is ingested, and let the other followers work, during the block."""
+        """Drain the spool, keep the topology graph up to date, and let the other followers work, during the block."""
+        async with self.spool.running(), self._following():
+            yield
+
+    @asynccontextmanager
+    async def _following(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
         running = [asyncio.create_task(follower.run(stop)) for follower in (self.projection, *self.followers)]
         mending = asyncio.create_task(self._mend_traces())

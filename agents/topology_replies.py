@@ -145,6 +145,8 @@ async def _catch_up(services: Services) -> bool:
     Raises GraphError at once where there is no graph.
     """
     await services.graph.ping()
+    if not await services.spool.wait_drained(services.settings.watermark_seconds):
+        return False
     head = await services.telemetry.head_seq()
     return await services.projection.wait_for(head, services.settings.watermark_seconds)
 

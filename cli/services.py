@@ -173,22 +173,34 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from retrieval.embedding import TemplateEmbedding
     from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
+    from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
     from storage.incidents import IncidentStore
     from storage.ingest import IngestStore
     from storage.keys import KeyStore
+    from storage.spooled import SpooledStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
 
     embedder, vectors = build_embedder(settings), VectorStore(database)
+    dead_letters = DeadLetters(settings.data_dir / "dead-letters")
+    spool = SpooledStore(
+        IngestStore(database),
+        settings.data_dir / "spool",
+        dead_letters,
+        max_bytes=settings.spool_max_bytes,
+        wait_seconds=settings.spool_wait_seconds,
+    )
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
     return Services(
         settings=settings,
         database=database,
         graph=graph,
         telemetry=Telemetry(database),
-        ingest=Ingest(IngestStore(database), settings),
+        ingest=Ingest(spool, settings),
+        spool=spool,
+        dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
         library=load_library(folders),
         incidents=IncidentStore(database),

@@ -65,6 +65,16 @@ class Settings(BaseSettings):
         description="What turns texts into vectors: `builtin`, `none`, or `ollama:MODEL/DIMENSION`.",
     )
     ollama_url: str = Field(default="http://127.0.0.1:11434", description="Address of the Ollama server.")
+    spool_max_bytes: int = Field(
+        default=2 * 1024**3,
+        gt=0,
+        description="Bytes acknowledged and not yet in the database that the server holds at most; above it, it says 429.",
+    )
+    spool_wait_seconds: float = Field(
+        default=3.0,
+        ge=0,
+        description="Seconds that a reply to a delivery waits for the database, to count duplicates; it is safe before.",
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."

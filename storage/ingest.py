@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +53,10 @@ class Sink(Protocol):
         """Return the number of the last batch."""
 
 
+class _TakenBack(Exception):
+    """Ends a transaction that was only a trial."""
+
+
 class IngestStore:
     """Writes batches. One per process and database: it remembers which templates are stored.
 
@@ -89,6 +94,18 @@ class IngestStore:
             self._known.update(new_templates)
         self.last_seq = max(self.last_seq, *(one.seq for one in written))
         return written
+
+    async def probe(self) -> None:
+        """Write to the ledger and take it back; raises StorageError where the database takes no batch at all."""
+
+        def work(tx: Transaction) -> None:
+            seq = int(tx.fetch("ingest_lock_clock")[0][0]) + 1
+            tx.execute("ingest_advance_clock", (seq,))
+            tx.execute("ingest_add_batch", (seq, "", "logs", f"probe {seq}", 0, 0, 0, 0))
+            raise _TakenBack
+
+        with suppress(_TakenBack):
+            await self._database.transaction(work)
 
     async def latest_seq(self) -> int:
         """Return the number of the last committed batch."""

@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 
 from blake3 import blake3
 
-from domain.errors import AccessError, NotFound, StorageError
+from domain.errors import AccessError, NotFound, StorageError, StorageUnavailable
 from storage.database import Database, Row
 from storage.durable_files import sync_folder, translate_os_error
 
@@ -35,6 +35,7 @@ INCLUDES: dict[Role, frozenset[Role]] = {
 }
 
 _PREFIX = "cg_"
+_OUTAGE_SECONDS = 3600.0
 _REMEMBERED = 4096
 _FILE = "api-key"
 
@@ -60,7 +61,10 @@ class Key:
 
 
 class KeyStore:
-    """Makes, checks and revokes keys. A revoked key works on for `remember_seconds` at most in other processes."""
+    """Makes, checks and revokes keys. A revoked key works on for `remember_seconds` at most in other processes.
+
+    While the database is away, a key that was good within the last hour is good: what is sent is kept in the spool.
+    """
 
     def __init__(self, database: Database, remember_seconds: float = 5.0) -> None:
         self._database = database
@@ -83,8 +87,13 @@ class KeyStore:
         until, key = self._remembered.get(name, (0.0, None))
         if key is not None and time.monotonic() < until:
             return key
+        try:
+            rows = await self._database.fetch("key_by_hash", (name,))
+        except StorageUnavailable:
+            if key is not None and time.monotonic() < until + _OUTAGE_SECONDS:
+                return key
+            raise
         self._remembered.pop(name, None)
-        rows = await self._database.fetch("key_by_hash", (name,))
         found = Key.from_row(rows[0]) if rows else None
         if found is None or found.revoked_us is not None:
             return None

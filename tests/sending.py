@@ -140,7 +140,7 @@ class Sender:
             if reply.status_code == 200:
                 self.bodies += 1
                 return True
-            if reply.status_code != 503 or "retry-after" not in reply.headers:
+            if reply.status_code not in (429, 503) or "retry-after" not in reply.headers:
                 # An exporter would drop the batch here.
                 self.problems.append(f"{path}: {reply.status_code} {reply.text[:300]}")
                 return False
