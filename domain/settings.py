@@ -41,6 +41,26 @@ class Settings(BaseSettings):
     grpc_listen: str = Field(
         default="127.0.0.1:4317", description="Address that takes OTLP over gRPC, `host:port`; `off` takes none."
     )
+    syslog_udp_listen: str = Field(
+        default="", description="Address that takes syslog over UDP, such as `0.0.0.0:5514`. Empty: none."
+    )
+    syslog_tcp_listen: str = Field(
+        default="", description="Address that takes syslog over TCP, such as `0.0.0.0:5514`. Empty: none."
+    )
+    syslog_allow: str = Field(
+        default="127.0.0.0/8,::1/128",
+        description="Networks whose syslog is taken, separated by commas: syslog knows no keys.",
+    )
+    syslog_environments: str = Field(
+        default="", description="Environments of syslog senders: `10.1.0.0/16=production,10.2.0.0/16=staging`."
+    )
+    syslog_zone: str = Field(default="UTC", description="Time zone of syslog times that name none.")
+    syslog_certificate: Path | None = Field(
+        default=None, description="Certificate chain (PEM) with which syslog over TCP becomes TLS."
+    )
+    syslog_certificate_key: Path | None = Field(
+        default=None, description="Key of that certificate (PEM). Empty: it is in the same file."
+    )
     api_key: str = Field(
         default="",
         description="Key for commands that talk to a server. Empty: the local stack's own key.",
