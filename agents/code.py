@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from agents.metric import read_calls
 from agents.state import Deps, Report, State
-from diagnosis.context import CHANGE_REACH_US, change_signals, event_signals
+from diagnosis.context import CHANGE_REACH_US, change_signals
+from diagnosis.orchestrator import event_signals
 from domain.times import Window
 from tracing.trace import current_trace
 
@@ -19,7 +21,9 @@ async def read_changes(state: State, deps: Deps) -> State:
     events = await deps.ledger.note(
         "orchestrator events", around, deps.telemetry.orchestrator_events(environment, around)
     )
-    signals = [*change_signals(changes, plan.window.start_us), *event_signals(events, plan.services)]
+    calls = await read_calls(environment, plan.window.end_us, deps) if events else []
+    known = sorted({*plan.services, *(service for call in calls for service in call)})
+    signals = [*change_signals(changes, plan.window.start_us), *event_signals(events, known, plan.window)]
     current_trace().decide(
         what=f"{len(changes)} change(s) and {len(events)} orchestrator event(s) are in reach of the symptom",
         why="a change can only matter if it came before; a restart if it falls into the window",

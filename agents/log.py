@@ -17,6 +17,8 @@ from tracing.trace import current_trace
 _EXAMPLES = 12
 _MIN_REQUESTS = 5
 _LINES = 20_000
+# Where nothing from before is stored every line looks new.
+_UNCOMPARED = 0.5
 
 
 async def read_logs(state: State, deps: Deps) -> State:
@@ -43,7 +45,10 @@ async def read_logs(state: State, deps: Deps) -> State:
         plan.window.start_us,
         await _foretold(environment, plan, after, deps),
     )
-    signals = await _with_examples(log_signals(shifts, plan.window, plan.services), plan, environment, deps)
+    found = log_signals(shifts, plan.window, plan.services)
+    if not before:
+        found = [replace(signal, strength=_UNCOMPARED * signal.strength) for signal in found]
+    signals = await _with_examples(found, plan, environment, deps)
     signals += await _sequences(environment, plan, texts, deps)
     current_trace().decide(
         what=f"{len(signals)} log signals from {len(shifts)} templates",

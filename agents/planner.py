@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from agents.metric import read_calls
 from agents.question import Question, Subject, bounds_of, find_subject
+from agents.reported import find_reported
 from agents.state import Deps, Plan, State
-from diagnosis.bounds import hold_to
+from diagnosis.bounds import hold_to, prefer_begun
+from diagnosis.entry import choose_entry, climb, services_below
 from diagnosis.golden import asked_role, find_excesses, symptom_of
 from diagnosis.symptom import Symptom, find_symptoms, state_symptom, usual_slow_us
 from domain.observed import EntryBucket
@@ -24,6 +27,12 @@ _WIDER = 24
 _RECENT_US = 15 * MINUTE_US
 # A symptom of this much evidence is more than a flicker.
 _CLEAR = 20.0
+_SPLITS_US = tuple(minutes * MINUTE_US for minutes in (2, 3, 4, 6, 8, 11, 15, 20, 30, 45))
+# The best of several splits of chance itself looks like something: it must stand out by this many standard errors.
+_CHANCE = 6.0
+# Trouble as short as this that has been over for twice as long is a blip; who asks how things are means the present.
+_BLIP_US = MINUTE_US
+_PAST = re.compile(r"\b(?:did|was|were|had|failed|broke|happened|crashed|earlier|ago)\b", re.IGNORECASE)
 _LOG_OPERATION = "log lines"
 
 
@@ -36,7 +45,9 @@ async def plan_investigation(state: State, deps: Deps) -> State:
     search = Window((end if start is None else start) - lookback, end)
     if start is not None:
         search = await _with_baseline(environment, search, start, lookback, deps)
-    services = await deps.ledger.note("services", search, telemetry.services(environment, search))
+    heard = await deps.ledger.note("services", search, telemetry.services(environment, search))
+    calls = await read_calls(environment, end, deps)
+    services = sorted({*heard, *(service for call in calls for service in call)})
     extent = await telemetry.span_extent(environment, search)
     operations = await deps.ledger.note("operations", search, telemetry.entry_names(environment, search))
     subject = find_subject(question.text, services, operations)
@@ -53,22 +64,49 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         plan = _empty_plan(search, subject, services, clarification=_clarify(subject.unknown, services))
         return {"plan": plan, "round": round_number + 1}
     if extent is None:
-        symptoms = await _log_symptoms(question, search, deps)
+        symptoms = await _log_symptoms(question, search, start, deps)
+        written = await telemetry.log_extent(environment, search)
+        begun = [s for s in symptoms if written and s.start_us > written.start_us + MINUTE_US]
+        subject = _with_below(subject, begun, calls)
         spans, found = 0, search
     else:
         found, spans = extent
         symptoms = await _request_symptoms(question, Window(found.start_us, end), subject, deps, (spans, start))
     symptom, elsewhere = choose_symptom(symptoms, subject, start, end)
+    if symptom is not None and start is None and _is_over(symptom, end, question.text):
+        elsewhere, symptom = (symptom, *elsewhere), None
     if symptom is not None and symptom.kind in ("errors", "latency"):
         symptom = await _begin_at_first_bad_request(environment, symptom, Window(found.start_us, end), deps)
+    if symptom is not None and symptom.kind == "logs" and not subject.services:
+        symptom = climb(symptom, symptoms, calls)
     if symptom is None and extent is None and services:
         symptom = await _metric_symptom(question, subject, search, start, deps)
+    if symptom is None and extent is None:
+        symptom = await find_reported(
+            environment, Window(max(0, end - _RECENT_US) if start is None else start, end), subject, calls, deps
+        )
     if symptom is None and start is not None and services:
         symptom = await _stated_symptom(question, subject, Window(start, end), deps)
+        symptom = symptom if symptom.service else replace(symptom, service=choose_entry(calls, subject.services))
     plan = _plan(search, subject, services, symptom, elsewhere, found, spans, (start, end))
-    plan = replace(plan, seq=await telemetry.head_seq())
+    reporting = bool(heard) and _speaks_of(subject, heard)
+    plan = replace(plan, seq=await telemetry.head_seq(), reporting=reporting)
     _record_choice(plan, symptoms)
     return {"plan": plan, "round": round_number + 1}
+
+
+def _is_over(symptom: Symptom, end: int, text: str) -> bool:
+    """True for a blip that is over, where the question speaks of the present."""
+    short = symptom.end_us - symptom.start_us <= _BLIP_US
+    return symptom.recovered and short and end - symptom.end_us >= 2 * _BLIP_US and not _PAST.search(text)
+
+
+def _with_below(subject: Subject, symptoms: Sequence[Symptom], calls: Sequence[tuple[str, str]]) -> Subject:
+    """Without request traces trouble below a service that was asked about counts, where it says nothing itself."""
+    if not subject.services or any(s.service in subject.services for s in symptoms):
+        return subject
+    below = services_below(subject.services, calls) & {s.service for s in symptoms}
+    return replace(subject, services=(*subject.services, *sorted(below)))
 
 
 async def _with_baseline(environment: str, search: Window, start_us: int, lookback_us: int, deps: Deps) -> Window:
@@ -126,19 +164,25 @@ def _bucket_us(search: Window) -> int:
 async def _metric_symptom(
     question: Question, subject: Subject, search: Window, start: int | None, deps: Deps
 ) -> Symptom | None:
-    """Without spans or failing logs, what users feel is read off the latency and the errors in the metrics."""
-    window = Window(search.end_us - _RECENT_US if start is None else start, search.end_us)
-    shifts = await deps.ledger.note(
-        "metric series", search, deps.telemetry.metric_shifts(question.environment, search, window.start_us)
-    )
+    """Without spans or failing logs, what users feel is read off the latency and the errors in the metrics.
+
+    Where no time was stated, the split into before and since is the one that makes the change stand out most.
+    """
     calls = await read_calls(question.environment, search.end_us, deps)
-    felt = symptom_of(find_excesses(shifts), subject.services, calls, asked_role(question.text))
-    if felt is None:
-        return None
-    text = f"{felt.shift.name} of {felt.service} went from {felt.before:.4g} to {felt.after:.4g}"
-    feels = felt.service if not subject.services or felt.service in subject.services else subject.services[0]
-    word = state_symptom(feels, window.start_us, window.end_us, 0)
-    return replace(word, kind="metrics", operation=felt.shift.name, text=text)
+    splits = [search.end_us - back for back in _SPLITS_US] if start is None else [start]
+    best: tuple[float, Symptom] | None = None
+    for split in splits:
+        shifts = await deps.ledger.note(
+            "metric series", search, deps.telemetry.metric_shifts(question.environment, search, split)
+        )
+        felt = symptom_of(find_excesses(shifts), subject.services, calls, asked_role(question.text))
+        least = best[0] if best else 0.0 if start is not None else _CHANCE
+        if felt is not None and felt.surprise > least:
+            text = f"{felt.shift.name} of {felt.service} went from {felt.before:.4g} to {felt.after:.4g}"
+            known = not subject.services or felt.service in subject.services
+            word = state_symptom(felt.service if known else subject.services[0], split, search.end_us, 0)
+            best = felt.surprise, replace(word, kind="metrics", operation=felt.shift.name, text=text)
+    return best[1] if best else None
 
 
 async def _stated_symptom(question: Question, subject: Subject, window: Window, deps: Deps) -> Symptom:
@@ -154,16 +198,19 @@ async def _stated_symptom(question: Question, subject: Subject, window: Window, 
     return state_symptom(service, window.start_us, window.end_us, roots.get(service, 0))
 
 
-async def _log_symptoms(question: Question, search: Window, deps: Deps) -> list[Symptom]:
+async def _log_symptoms(question: Question, search: Window, start: int | None, deps: Deps) -> list[Symptom]:
     """Without spans the share of error lines stands in for the share of failed requests."""
     bucket_us = max(1, (search.end_us - search.start_us) // _BUCKETS // SLOT_US) * SLOT_US
     rows = await deps.ledger.note(
         "error lines per bucket", search, deps.telemetry.level_buckets(question.environment, search, bucket_us)
     )
     buckets = [EntryBucket(r.service, _LOG_OPERATION, r.bucket, r.lines, r.errors, 0.0, 0, 0) for r in rows]
+    found = prefer_begun(find_symptoms(buckets, bucket_us, "errors"), buckets, bucket_us)
+    if start is not None:
+        found = hold_to(found, buckets, bucket_us, start - _guard_us(start, search.end_us))
     return [
         await _begin_at_first_error(question.environment, replace(symptom, kind="logs"), bucket_us, search, deps)
-        for symptom in find_symptoms(buckets, bucket_us, "errors")[:_MAX_OPERATIONS]
+        for symptom in found[:_MAX_OPERATIONS]
     ]
 
 
@@ -220,7 +267,7 @@ def choose_symptom(
     asked = bool(subject.services or subject.operations)
     if start_us is not None and not asked:
         # Somebody speaks of what users met: an inner operation that is slow by itself need not be it.
-        about = [s for s in symptoms if s.roots]
+        about = [s for s in symptoms if s.roots or s.kind == "logs"]
         asked = True
     chosen = sorted(about if asked else symptoms, key=_importance)
     if not chosen:
@@ -266,7 +313,7 @@ def _plan(
         symptom=symptom,
         window=window,
         baseline=Window(begin, window.start_us - guard),
-        reporting=bool(services) and _speaks_of(subject, services),
+        reporting=False,
         spans=spans,
         seq=0,
         elsewhere=elsewhere,

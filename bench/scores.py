@@ -129,3 +129,16 @@ def _line(name: str, count: object, cells: Sequence[object], width: int) -> str:
 
 def _two(value: float) -> str:
     return f"{value:.2f}".removeprefix("0")
+
+
+def reliability(answers: Sequence[tuple[float, bool]]) -> str:
+    """Return how well confidence was earned: per band how often the named cause was right, and the Brier score."""
+    if not answers:
+        return "confidence: no cause was named."
+    parts = []
+    for low, high in ((0.0, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.01)):
+        held = [right for confidence, right in answers if low <= confidence < high]
+        if held:
+            parts.append(f"{low:.1f}-{min(high, 1.0):.1f}: {sum(held)} of {len(held)}")
+    brier = statistics.fmean((confidence - right) ** 2 for confidence, right in answers)
+    return f"confidence and how often the named cause was right: {', '.join(parts)}; Brier score {brier:.3f}."

@@ -39,6 +39,20 @@ def hold_to(
     return held
 
 
+def prefer_begun(symptoms: Sequence[Symptom], buckets: Sequence[EntryBucket], bucket_us: int) -> list[Symptom]:
+    """Return the symptoms of services that were seen to be better before; all of them where there is none of these.
+
+    What has failed half of the time for as long as there are records is how that service is.
+    """
+    begun = []
+    for symptom in symptoms:
+        rows = [row for row in buckets if (row.service, row.name) == (symptom.service, symptom.operation)]
+        before = _sums([row for row in rows if row.bucket * bucket_us < symptom.start_us], errors=True)
+        if before[1] >= MIN_BEFORE:
+            begun.append(symptom)
+    return begun or list(symptoms)
+
+
 def _sums(rows: Iterable[EntryBucket], errors: bool) -> tuple[int, int]:
     bad, requests = 0, 0
     for row in rows:

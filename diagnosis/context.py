@@ -1,24 +1,18 @@
-"""What happened around a service: changes, what the orchestrator did, metrics that left their range, silence."""
+"""What happened around a service: changes, metrics that left their range, silence."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from diagnosis.signals import Ref, Signal
-from diagnosis.wording import classify
-from domain.observed import Activity, ChangeRow, MetricShift, OrchestratorRow
+from domain.observed import Activity, ChangeRow, MetricShift
 from domain.times import MINUTE_US, SECOND_US, Window, format_us
 from domain.verdict import FaultClass
 
 CHANGE_REACH_US = 60 * MINUTE_US
 _CHANGE_FRESH_US = 2 * MINUTE_US
 _CHANGE_SLACK_US = 5 * SECOND_US
-_TROUBLE = re.compile(
-    r"oom|out of memory|crash|back-?off|fail|unhealthy|evict|killed|exit(?:ed)?(?: with)?(?: code| status)? -?[1-9]|not ready|panic|error",
-    re.IGNORECASE,
-)
 _METRIC_SCORE = 6.0
 _METRICS_PER_SERVICE = 3
 
@@ -46,40 +40,6 @@ def change_signals(changes: Sequence[ChangeRow], onset_us: int) -> list[Signal]:
             )
         )
     return signals
-
-
-def event_signals(events: Sequence[OrchestratorRow], services: Sequence[str]) -> list[Signal]:
-    """Restarts, kills and failures that the orchestrator reports, one signal per service."""
-    troubles: dict[str, list[OrchestratorRow]] = defaultdict(list)
-    for event in events:
-        service = event.service or _service_of(event.object, services)
-        if service and _TROUBLE.search(f"{event.reason} {event.text}"):
-            troubles[service].append(event)
-    signals = []
-    for service, rows in sorted(troubles.items()):
-        first = rows[0]
-        fault_class: FaultClass = next(
-            (c for row in rows if (c := classify(f"{row.reason} {row.text}")) != "unknown"), "unknown"
-        )
-        signals.append(
-            Signal(
-                service=service,
-                name="restarted",
-                strength=min(1.0, 0.6 + 0.1 * len(rows)),
-                onset_us=first.time_us,
-                text=f"the orchestrator reports {len(rows)} time(s) trouble with {service}: {first.reason} {first.text[:160]}",
-                refs=tuple(Ref.to("event", id=row.id) for row in rows[:3]),
-                fault_class=fault_class,
-            )
-        )
-    return signals
-
-
-def _service_of(name: str, services: Sequence[str]) -> str:
-    """Return the service whose name an object's name starts with (`checkout-5f6cfc45b-h5m2n`), the longest first."""
-    plain = name.rsplit("/", 1)[-1]
-    fitting = [s for s in services if plain == s or plain.startswith(f"{s}-")]
-    return max(fitting, key=len, default="")
 
 
 def metric_signals(

@@ -7,10 +7,12 @@ service with an excess that nothing below it explains is where it starts.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from diagnosis.signals import Ref, Signal
@@ -35,6 +37,14 @@ _MIN_SCORE = 3.0
 _MIN_CHANGE = 0.1
 _MIN_DROP = 0.2  # percentage points of availability
 _FULL_SHARE = 0.5
+# The mean since must lie this many of its own standard errors away; with fewer samples from before than `_FEW` nothing
+# is known of the deviation, and it must have grown by this share.
+_MIN_MEAN_SCORE = 3.0
+_FEW = 4
+_MANY = 12
+_FEW_CHANGE = 0.5
+_MIN_ERRORS = 3.0
+_MOST_SURPRISING = 30.0
 
 
 def role_of(name: str) -> Role | None:
@@ -44,7 +54,10 @@ def role_of(name: str) -> Role | None:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """By how much a service got worse: in seconds (or the metric's unit) of latency, or in failed requests."""
+    """By how much a service got worse: in seconds (or the metric's unit) of latency, or in failed requests.
+
+    `surprise` is by how many deviations of a mean the samples since differ from those before.
+    """
 
     service: str
     role: Role
@@ -52,18 +65,20 @@ class Excess:
     before: float
     after: float
     shift: MetricShift
+    surprise: float = 0.0
 
 
 def find_excesses(shifts: Sequence[MetricShift]) -> dict[Role, dict[str, Excess]]:
     """Return, for latency and for errors, the excess of each service that got worse."""
     chosen = {role: _choose_name(role, shifts) for role in ("latency", "errors", "availability", "traffic")}
+    noise = {name: _usual_noise(shifts, name) for name in chosen.values()}
     traffic = {s.about: s.after_mean or 0.0 for s in shifts if s.name == chosen["traffic"]}
     found: dict[Role, dict[str, Excess]] = defaultdict(dict)
     for shift in shifts:
         role = next((r for r, name in chosen.items() if name == shift.name), None)
         if role is None or role == "traffic":
             continue
-        excess = _excess(role, shift, traffic.get(shift.about, 1.0))
+        excess = _excess(role, shift, traffic.get(shift.about, 1.0), noise[shift.name])
         kind: Role = "latency" if role == "latency" else "errors"
         if excess and excess.amount > getattr(found[kind].get(shift.about), "amount", 0.0):
             found[kind][shift.about] = excess
@@ -79,7 +94,17 @@ def _choose_name(role: str, shifts: Iterable[MetricShift]) -> str:
     return min(counts, key=lambda n: (not _AVERAGE.search(n), -counts[n], n), default="")
 
 
-def _excess(role: str, shift: MetricShift, traffic: float) -> Excess | None:
+def _usual_noise(shifts: Iterable[MetricShift], name: str) -> float:
+    """Return the usual deviation of a metric's series, as a share of their mean: what is expected of a young one."""
+    known = [
+        (s.before_deviation or 0.0) / abs(s.before_mean)
+        for s in shifts
+        if s.name == name and s.before_count >= _MANY and s.before_mean
+    ]
+    return median(known) if known else 0.0
+
+
+def _excess(role: str, shift: MetricShift, traffic: float, noise: float) -> Excess | None:
     if not shift.before_count or not shift.after_count or shift.before_mean is None:
         return None
     before = shift.before_mean
@@ -87,9 +112,10 @@ def _excess(role: str, shift: MetricShift, traffic: float) -> Excess | None:
     if worst is None:
         return None
     moved = before - worst if role == "availability" else worst - before
-    spread = max(shift.before_deviation or 0.0, 0.02 * abs(before), 1e-9)
+    # A handful of samples that happen to agree does not make a steady series.
+    spread = max(shift.before_deviation or 0.0, (noise if shift.before_count < _MANY else 0.02) * abs(before), 1e-9)
     enough = _MIN_DROP if role == "availability" else _MIN_CHANGE * abs(before)
-    if moved < enough or (shift.before_count >= 3 and moved < _MIN_SCORE * spread and role != "availability"):
+    if moved < enough or (role != "availability" and not _stands_out(role, shift, moved, spread)):
         return None
     match role:
         case "availability":
@@ -100,7 +126,24 @@ def _excess(role: str, shift: MetricShift, traffic: float) -> Excess | None:
         case _:
             amount = moved
     kind: Role = "latency" if role == "latency" else "errors"
-    return Excess(shift.about, kind, amount, before, worst, shift)
+    return Excess(shift.about, kind, amount, before, worst, shift, _surprise(shift, spread))
+
+
+def _stands_out(role: str, shift: MetricShift, moved: float, spread: float) -> bool:
+    """True where neither the farthest sample nor the mean of the samples since is chance."""
+    before, after = shift.before_mean or 0.0, shift.after_mean or 0.0
+    if role == "errors" and (shift.after_max or 0.0) >= 1.0 and after * shift.after_count < _MIN_ERRORS:
+        return False
+    if shift.before_count < _FEW:
+        return moved >= abs(before) and after - before >= _FEW_CHANGE * abs(before)
+    return moved >= _MIN_SCORE * spread and after - before >= _MIN_MEAN_SCORE * spread / math.sqrt(shift.after_count)
+
+
+def _surprise(shift: MetricShift, spread: float) -> float:
+    if shift.before_count < 2 or shift.before_mean is None or shift.after_mean is None:
+        return 0.0
+    size = math.sqrt(shift.before_count * shift.after_count / (shift.before_count + shift.after_count))
+    return min(abs(shift.after_mean - shift.before_mean) / spread, _MOST_SURPRISING) * size
 
 
 def symptom_of(

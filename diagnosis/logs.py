@@ -107,7 +107,7 @@ def log_signals(shifts: Sequence[TemplateShift], window: Window, services: Seque
         signal = _new(shift, window) or _burst(shift, window) or _vanished(shift, window)
         if signal is not None:
             found[shift.service].append(signal)
-        if signal is not None and signal.name == "new_error_log":
+        if signal is not None and _accuses(signal):
             for named in _named(shift, services):
                 found[named].append(_named_signal(named, shift, signal))
     return [
@@ -191,13 +191,21 @@ def _named(shift: TemplateShift, services: Sequence[str]) -> list[str]:
     return [name for name in named_services(shift.text, services) if name != shift.service]
 
 
+def _accuses(signal: Signal) -> bool:
+    return signal.name == "new_error_log" or (signal.name == "error_burst" and signal.fault_class in POINTS_ELSEWHERE)
+
+
 def _named_signal(named: str, shift: TemplateShift, cause: Signal) -> Signal:
+    """One who says that another does not answer accuses it; one who merely names it hints at it."""
+    accused = cause.fault_class in POINTS_ELSEWHERE
+    certain = (1 - 0.5**shift.after) * max(_FORETOLD, 1.0 - shift.foretold)
     return Signal(
         service=named,
         name="named_by_others",
-        strength=0.8 * cause.strength,
+        strength=certain if accused else 0.4 * certain,
         onset_us=shift.first_us,
-        text=f"{shift.service} names {named} in a new error: {shift.text[:160]}",
+        text=f"{shift.service} names {named} in {shift.after} error(s): {shift.text[:160]}",
         refs=cause.refs,
         target=shift.service,
+        fault_class=cause.fault_class if accused else "unknown",
     )

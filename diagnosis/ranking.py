@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
@@ -37,8 +37,9 @@ WEIGHTS: Mapping[SignalName, float] = {
     "new_error_log": 0.45,
     "error_burst": 0.2,
     "vanished_log": 0.35,
-    "named_by_others": 0.25,
-    "restarted": 0.6,
+    "named_by_others": 0.4,
+    "restarted": 0.65,
+    "not_ready": 0.3,
     "changed": 0.3,
     "metric_shift": 0.15,
     "saturated": 0.45,
@@ -49,14 +50,22 @@ WEIGHTS: Mapping[SignalName, float] = {
 CIRCUMSTANCE: frozenset[SignalName] = frozenset({"changed", "metric_shift", "silent", "error_burst"})
 
 _CIRCUMSTANCE_ALONE = 0.3
+_ACCUSERS = 3
 
 _REACH_DOWNSTREAM = 0.8  # below the place where the traces end waiting
 _REACH_TOPOLOGY = 0.45  # below the symptom, but off the walked paths
 _REACH_HOP = 0.9
 _REACH_STATED = 0.8  # trouble that was stated, not measured, may come from anywhere below
 _REACH_NONE = 0.05
-# Kinds of symptoms from which no request trace can be walked.
-_UNWALKED = ("metrics", "stated")
+# Kinds of symptoms from which no request trace can be walked; of log lines at least the time is known.
+_UNWALKED = ("metrics", "stated", "logs")
+_TIMELESS = ("metrics", "stated")
+# An orchestrator looks every now and then, and reports only after some tries.
+_SLOW_REPORT_US = 90 * SECOND_US
+_SLOW_REPORTERS: frozenset[SignalName] = frozenset({"restarted", "not_ready", "saturated", "metric_shift"})
+_ACCUSED = 0.35
+_DISBELIEVED = 0.3
+_HEARSAY = 0.25
 _ONSET_SLACK_US = 3 * SECOND_US
 _LATE = 0.3
 _EARLY_US = 60 * MINUTE_US
@@ -115,13 +124,15 @@ def rank_causes(case: Case) -> list[Candidate]:
     graph = nx.DiGraph()
     graph.add_nodes_from(sorted({*case.services, case.symptom.service}))
     graph.add_edges_from(sorted(set(case.calls)))
-    signals = [*case.signals, *walk_signals(case)]
+    signals = _disbelieve([*case.signals, *walk_signals(case)])
+    if case.entries:
+        signals = [_as_hearsay(signal) for signal in signals]
     by_service: dict[str, list[Signal]] = defaultdict(list)
     for signal in signals:
         if signal.onset_us >= case.symptom.start_us - _EARLY_US:
             by_service[signal.service].append(signal)
     own = {service: _own(found) for service, found in by_service.items()}
-    unexplained = _unexplained(case, graph, own)
+    unexplained = _unexplained(case, graph, own, signals)
     candidates = [
         _candidate(service, case, graph, tuple(found), own[service], unexplained.get(service, 1.0))
         for service, found in by_service.items()
@@ -243,10 +254,18 @@ def _describe(blame: Blame, text: str) -> str:
 
 
 def _own(signals: Sequence[Signal]) -> float:
-    """Combine the strongest signal of each name: ten lines of one kind are not ten independent hints."""
+    """Combine the strongest signal of each name: ten lines of one kind are not ten independent hints.
+
+    Being named by several others is: each of them says so for itself.
+    """
     strongest = _strongest_of_each(signals)
     alone = all(name in CIRCUMSTANCE for name in strongest)
-    return (_CIRCUMSTANCE_ALONE if alone else 1.0) * combine(strongest.values())
+    accusers: dict[str, float] = defaultdict(float)
+    for signal in signals:
+        if signal.name == "named_by_others":
+            accusers[signal.target] = max(accusers[signal.target], WEIGHTS[signal.name] * signal.strength)
+    others = [value for name, value in strongest.items() if name != "named_by_others"]
+    return (_CIRCUMSTANCE_ALONE if alone else 1.0) * combine([*others, *sorted(accusers.values())[-_ACCUSERS:]])
 
 
 def _strongest_of_each(signals: Sequence[Signal]) -> dict[SignalName, float]:
@@ -256,7 +275,34 @@ def _strongest_of_each(signals: Sequence[Signal]) -> dict[SignalName, float]:
     return found
 
 
-def _unexplained(case: Case, graph: nx.DiGraph, own: Mapping[str, float]) -> dict[str, float]:
+def _as_hearsay(signal: Signal) -> Signal:
+    """Where request traces show who failed whom, an error that names another is only a hint."""
+    return replace(signal, strength=_HEARSAY * signal.strength) if signal.name == "named_by_others" else signal
+
+
+def _disbelieve(signals: Sequence[Signal]) -> list[Signal]:
+    """Weaken the word of a lone accuser whose own settings were just changed against one with no trouble of its own."""
+    changed = {s.service for s in signals if s.name == "changed" and s.fault_class == "config"}
+    accusers: dict[str, set[str]] = defaultdict(set)
+    for signal in signals:
+        if signal.name == "named_by_others":
+            accusers[signal.service].add(signal.target)
+    hearsay = {"named_by_others", "vanished_log", "silent", "metric_shift", "error_burst"}
+    troubled = {s.service for s in signals if s.name not in hearsay}
+    weak = {
+        service
+        for service, names in accusers.items()
+        if len(names) == 1 and names <= changed and service not in troubled
+    }
+    return [
+        replace(s, strength=_DISBELIEVED * s.strength) if s.service in weak and s.name in hearsay else s
+        for s in signals
+    ]
+
+
+def _unexplained(
+    case: Case, graph: nx.DiGraph, own: Mapping[str, float], signals: Sequence[Signal]
+) -> dict[str, float]:
     """Return per service the share of its trouble that its dependencies do not explain."""
     through: dict[str, int] = defaultdict(int)
     ended: dict[str, int] = defaultdict(int)
@@ -271,7 +317,37 @@ def _unexplained(case: Case, graph: nx.DiGraph, own: Mapping[str, float]) -> dic
     for service, below in _waits_for(case, graph).items():
         deeper = max((own.get(s, 0.0) for s in below if s != service), default=0.0)
         result[service] = min(result.get(service, 1.0), 1.0 - 0.8 * deeper)
+    if case.symptom.kind in _UNWALKED and not case.entries:
+        for service, share in _explained_by_reports(graph, own, signals).items():
+            result[service] = min(result.get(service, 1.0), share)
     return {service: max(0.05, value) for service, value in result.items()}
+
+
+def _explained_by_reports(graph: nx.DiGraph, own: Mapping[str, float], signals: Sequence[Signal]) -> dict[str, float]:
+    """Return, for services that only say that others fail them, the share that those others leave unexplained.
+
+    Whom it accuses by name explains its trouble; without a name any service below it that is in trouble may.
+    """
+    own_trouble = {s.service for s in signals if s.name == "restarted" or _is_own_error(s)}
+    accused: dict[str, set[str]] = defaultdict(set)
+    for signal in signals:
+        if signal.name == "named_by_others" and signal.fault_class in POINTS_ELSEWHERE:
+            accused[signal.target].add(signal.service)
+    shares: dict[str, float] = {}
+    for signal in signals:
+        service = signal.service
+        pointing = signal.name in ("new_error_log", "error_burst", "not_ready", "named_by_others")
+        if not pointing or service in own_trouble or service not in graph:
+            continue
+        below = (accused[service] or nx.descendants(graph, service)) - {service}
+        deeper = max((own.get(name, 0.0) for name in below), default=0.0)
+        shares[service] = min(1.0 - 0.8 * deeper, _ACCUSED if accused[service] and deeper >= _ACCUSED else 1.0)
+    return shares
+
+
+def _is_own_error(signal: Signal) -> bool:
+    """True for a new error that speaks of the service's own trouble."""
+    return signal.name == "new_error_log" and signal.fault_class not in (*POINTS_ELSEWHERE, "unknown")
 
 
 def _waits_for(case: Case, graph: nx.DiGraph) -> dict[str, set[str]]:
@@ -300,7 +376,7 @@ def _candidate(
     reach, path, inferred = _reach(service, blames, case, graph)
     onset = _onset(signals, case)
     latest = _last_possible_onset(case, blames)
-    late = case.symptom.kind not in _UNWALKED and onset > latest
+    late = case.symptom.kind not in _TIMELESS and _first_shown(signals, onset) > latest
     score = own * reach * unexplained * (_LATE if late else 1.0)
     contributions: dict[str, float] = {name: round(value, 3) for name, value in _strongest_of_each(signals).items()}
     contributions |= {"reach": round(reach, 3), "unexplained": round(unexplained, 3)}
@@ -370,6 +446,12 @@ def _onset(signals: Sequence[Signal], case: Case) -> int:
     return min(hard) if hard else min((s.onset_us for s in signals), default=case.symptom.start_us)
 
 
+def _first_shown(signals: Sequence[Signal], onset_us: int) -> int:
+    """When the trouble can have begun at the earliest, given who reports it."""
+    slow = [s.onset_us - _SLOW_REPORT_US for s in signals if s.name in _SLOW_REPORTERS]
+    return min([onset_us, *slow])
+
+
 def _last_possible_onset(case: Case, blames: Sequence[Blame]) -> int:
     """A cause may show at the latest when the first bad request that it explains ends, or the symptom begins."""
     ends = [walk.spans[0].end_us for blame in blames for walk in blame.walks]
@@ -388,6 +470,8 @@ _CLASS_TRUST: Mapping[SignalName, float] = {
     "changed": 0.4,
     "saturated": 0.5,
     "broken_sequence": 0.4,
+    "named_by_others": 0.2,
+    "not_ready": 0.1,
     "waiting": 0.3,
     "error_burst": 0.2,
 }

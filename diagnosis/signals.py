@@ -21,6 +21,7 @@ type SignalName = Literal[
     "vanished_log",  # a steady line has stopped
     "named_by_others",  # other services name this one in their errors
     "restarted",  # the orchestrator stopped or restarted it
+    "not_ready",  # the orchestrator finds it unfit to serve, which may be an effect
     "changed",  # somebody changed it shortly before
     "metric_shift",  # one of its metrics left its range
     "saturated",  # one of its resources runs full

@@ -154,7 +154,9 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
     if symptom.kind in ("errors", "latency") and not in_order(symptom, top):
         late = (top.onset_us - symptom.start_us) / SECOND_US
         gaps.append(f"{top.service} shows trouble only {late:.1f} s after the symptom began")
-    if proof.baseline < MIN_BASELINE and symptom.kind != "metrics":
+    if symptom.kind == "logs":
+        gaps.append("No request traces were reported: who failed whom is told by log lines alone")
+    elif proof.baseline < MIN_BASELINE and symptom.kind != "metrics":
         gaps.append(f"Only {proof.baseline} request traces from before the symptom are stored to compare with")
     if not any(ref in proof.cited for signal in top.signals for ref in signal.refs):
         gaps.append(f"No stored record shows the trouble of {top.service}")
@@ -205,6 +207,8 @@ def _corroborated(top: Candidate, ranking: Sequence[Candidate]) -> bool:
 
 
 def _symptom_sentence(symptom: Symptom, baseline: int) -> str:
+    if symptom.kind == "stated" and symptom.text:
+        return f"{symptom.text}, from {format_us(symptom.start_us)}"
     if symptom.kind == "stated":
         return f"Trouble was reported from {format_us(symptom.start_us)} to {format_us(symptom.end_us)}"
     if symptom.kind == "metrics":

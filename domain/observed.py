@@ -122,6 +122,15 @@ class ChangeRow(NamedTuple):
     actor: str
 
 
+class AlertRow(NamedTuple):
+    """A stored alert that fires."""
+
+    time_us: int
+    name: str
+    service: str
+    summary: str
+
+
 class OrchestratorRow(NamedTuple):
     """A stored orchestrator event."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from domain.errors import NotFound
 from domain.observed import (
     Activity,
+    AlertRow,
     ChangeRow,
     EntryBucket,
     LevelBucket,
@@ -223,7 +224,7 @@ class Telemetry:
 
     async def operation_counts(self, environment: str, window: Window) -> dict[tuple[str, str], int]:
         """Return how many spans of each (service, name) began in a window."""
-        rows = await self._database.fetch("operation_counts", _scope(environment, window))
+        rows = await self._database.fetch("operation_counts", (*_scope(environment, window), window.end_us))
         return {(str(service), str(name)): int(count) for service, name, count in rows}
 
     async def changes(self, environment: str, window: Window) -> list[ChangeRow]:
@@ -235,6 +236,11 @@ class Telemetry:
         """Return the orchestrator's events in a window, oldest first."""
         rows = await self._database.fetch("orchestrator_events_between", (*_scope(environment, window), MAX_EVENTS))
         return [OrchestratorRow(*row) for row in rows]
+
+    async def alerts(self, environment: str, window: Window) -> list[AlertRow]:
+        """Return the alerts that began to fire in a window, oldest first."""
+        rows = await self._database.fetch("alerts_firing", (*_scope(environment, window), MAX_EVENTS))
+        return [AlertRow(*row) for row in rows]
 
     async def metric_shifts(self, environment: str, window: Window, split_us: int) -> list[MetricShift]:
         """Return every metric series of a window, summed up before and after a moment."""

@@ -91,7 +91,8 @@ FROM (
 ) AS l LEFT JOIN span AS s ON s.environment = l.environment AND s.trace_id = l.trace_id AND s.span_id = l.span_id
 
 -- name: operation_counts
-SELECT service, name, COUNT(*) FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? GROUP BY service, name
+SELECT service, name, COUNT(*) FROM span
+WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? GROUP BY service, name
 
 -- name: changes_between
 SELECT id, time_us, service, kind, version, summary, actor FROM change_event
@@ -100,6 +101,10 @@ WHERE environment = ? AND time_us >= ? AND time_us < ? ORDER BY time_us LIMIT ?
 -- name: orchestrator_events_between
 SELECT id, time_us, kind, object, service, reason, text FROM orchestrator_event
 WHERE environment = ? AND time_us >= ? AND time_us < ? ORDER BY time_us LIMIT ?
+
+-- name: alerts_firing
+SELECT time_us, name, service, summary FROM alert
+WHERE environment = ? AND time_us >= ? AND time_us < ? AND status = 'firing' ORDER BY time_us LIMIT ?
 
 -- name: metric_shifts
 SELECT service, name, series,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from diagnosis.bounds import hold_to
+from diagnosis.bounds import hold_to, prefer_begun
 from diagnosis.symptom import Symptom
 from domain.observed import EntryBucket
 
@@ -37,3 +38,10 @@ def test_what_grew_much_worse_begins_at_the_time() -> None:
 def test_without_anything_from_before_the_symptom_begins_later() -> None:
     rows = [row for row in buckets([0, 0, 8, 8]) if row.bucket >= 2]
     assert hold_to([symptom(0, 4)], rows, 1, 2)[0].start_us == 2
+
+
+def test_what_always_failed_gives_way_to_what_began_to_fail() -> None:
+    always, begun = replace(symptom(0, 4), service="mailer"), symptom(2, 4)
+    rows = [*buckets([0, 0, 8, 8]), *(row._replace(service="mailer") for row in buckets([5, 5, 5, 5]))]
+    assert prefer_begun([always, begun], rows, 1) == [begun]
+    assert prefer_begun([always], rows, 1) == [always]

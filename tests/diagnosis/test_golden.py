@@ -81,3 +81,19 @@ def test_the_question_decides_between_slow_and_failing() -> None:
     assert asked_role("web latency violates its SLO") == "latency"
     assert asked_role("why does web fail?") == "errors"
     assert asked_role("what is wrong?") is None
+
+
+def test_a_young_series_is_as_noisy_as_its_sisters() -> None:
+    sisters = [shift(f"s{n}", "latency.Average", 0.1, 0.1)._replace(before_deviation=0.03) for n in range(5)]
+    young = shift("young", "latency.Average", 0.1, 0.13)._replace(before_count=5, before_deviation=0.001)
+    assert find_excesses([*sisters, young]) == {}
+    assert "young" in find_excesses([*sisters, young._replace(after_mean=0.4, after_max=0.4)])["latency"]
+
+
+def test_one_far_sample_among_usual_ones_is_chance() -> None:
+    usual = shift("web", "latency.Average", 0.1, 0.101)._replace(before_deviation=0.01, after_max=0.14, after_count=12)
+    assert find_excesses([usual]) == {}
+
+
+def test_a_single_failed_request_is_everyday_life() -> None:
+    assert find_excesses([shift("web", "request_errors", 0.0, 1.0 / 3)._replace(after_max=1.0)]) == {}

@@ -128,6 +128,45 @@ def test_a_call_that_hangs_until_it_times_out_is_in_order() -> None:
     assert settle_verdict(SYMPTOM, ranking, proof_of(ranking)).outcome == "CONFIRMED"
 
 
+LOGS = replace(SYMPTOM, kind="logs")
+
+
+def accusation(accused: str, accuser: str) -> Signal:
+    return replace(signal(accused, "named_by_others", 1.0, "dependency"), target=accuser)
+
+
+def test_without_request_traces_the_last_of_those_who_accuse_one_another_is_the_cause() -> None:
+    signals = (
+        signal("checkout", "new_error_log", 0.45, "dependency"),
+        accusation("payment", "checkout"),
+        signal("payment", "new_error_log", 0.45, "dependency"),
+        accusation("bank", "payment"),
+        signal("bank", "restarted", 0.75),
+        signal("payment", "not_ready", 0.8, "dependency"),
+    )
+    ranking = rank_causes(Case(LOGS, SERVICES, CALLS, signals=signals))
+    assert ranking[0].service == "bank"
+    assert ranking[0].score > 2 * ranking[1].score
+
+
+def test_a_lone_accuser_with_new_settings_is_not_believed() -> None:
+    signals = (
+        signal("checkout", "new_error_log", 0.45, "dependency"),
+        accusation("payment", "checkout"),
+        signal("checkout", "changed", 1.0, "config"),
+    )
+    ranking = rank_causes(Case(LOGS, SERVICES, CALLS, signals=signals))
+    assert ranking[0].service == "checkout"
+    others = (*signals, accusation("payment", "orders"))
+    assert rank_causes(Case(LOGS, SERVICES, CALLS, signals=others))[0].service == "payment"
+
+
+def test_where_traces_show_who_failed_whom_names_are_hints_only() -> None:
+    case = Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError")), entries={"shop": 10})
+    loud = tuple(accusation("ads", name) for name in ("shop", "orders", "worker"))
+    assert rank_causes(replace(case, signals=loud))[0].service == "payment"
+
+
 STATED = replace(SYMPTOM, kind="stated", bad=0, share=0.0, evidence=0.0)
 
 
