@@ -16,6 +16,7 @@ from agents.plain import error_body, program_version
 from agents.services import Services
 from api.auth import Gate
 from api.chat import Desk, chat_router
+from api.completions import completions_router
 from api.errors import install_error_handlers
 from api.ingest import ingest_router
 from api.intake import intake_router
@@ -25,7 +26,14 @@ from api.topology import topology_router
 from domain.errors import PayloadTooLarge
 
 _BODY_BYTES = 256 * 1024
-_TELEMETRY = ("/v1/", "/ingest/", "/api/v1/", "/api/v2/")  # where bodies have the larger bound of ingest
+_TELEMETRY = (
+    "/v1/logs",
+    "/v1/traces",
+    "/v1/metrics",
+    "/ingest/",
+    "/api/v1/",
+    "/api/v2/",
+)  # where bodies have the larger bound of ingest
 # No scripts at all, and no style but our own: telemetry that found a way into a page could still do nothing there.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -60,6 +68,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     for build in (ingest_router, intake_router):
         app.include_router(build(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
     app.include_router(chat_router(desk, gate))
+    app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(topology_router(services, gate))
     app.include_router(pages_router(pages))
