@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.plain import error_body, program_version
@@ -24,6 +27,9 @@ from api.pages import Pages, is_page, pages_router
 from api.records import records_router
 from api.topology import topology_router
 from domain.errors import PayloadTooLarge
+
+if TYPE_CHECKING:
+    from api.mcp import McpMount
 
 _BODY_BYTES = 256 * 1024
 _TELEMETRY = (
@@ -50,7 +56,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services.projecting():
+        async with services.projecting(), mcp.running() if mcp else nullcontext():
             yield
 
     app = FastAPI(
@@ -58,6 +64,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     )  # the documentation pages load scripts from elsewhere; /openapi.json is there
     gate = Gate(services.keys, services.settings.data_dir)
     desk = Desk(services)
+    mcp = _mount_mcp(app, gate)
     pages = Pages(services, gate, desk)
     _ = services.investigator  # imported now, so that the first question does not wait for it
 
@@ -78,6 +85,17 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.add_middleware(_BoundBodies)
     app.add_middleware(_SafeHeaders)
     return app
+
+
+def _mount_mcp(app: FastAPI, gate: Gate) -> McpMount | None:
+    """Answer assistants at `/mcp`, where the protocol's library is installed."""
+    if importlib.util.find_spec("mcp") is None:
+        return None
+    from api.mcp import McpMount
+
+    mount = McpMount(app, gate)
+    app.router.routes.append(Route("/mcp", mount))  # a mount would answer at `/mcp/` alone
+    return mount
 
 
 class _SafeHeaders:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import ask, backfill, demo, ingest, keys, records, serve, stack, topology
+from cli.commands import ask, backfill, demo, ingest, keys, mcp, records, serve, stack, topology
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
 
@@ -79,6 +79,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
     app.add_typer(_keys(), name="keys")
+    app.command()(mcp.mcp)
     app.command()(demo.demo)
     return app
 

@@ -13,7 +13,7 @@ from domain.times import HOUR_US, MINUTE_US, SECOND_US, parse_time_us
 QUESTION = "why does the storefront fail?"
 
 
-async def _send(client: httpx.AsyncClient, environment: str, requests: list[tuple[int, int, str]]) -> None:
+async def send_requests(client: httpx.AsyncClient, environment: str, requests: list[tuple[int, int, str]]) -> None:
     """Send request traces of (start, duration, the service that fails or none): storefront calls payment or stock."""
     spans: dict[str, list[dict[str, Any]]] = {"storefront": [], "payment": [], "stock": []}
     for number, (start, took, failing) in enumerate(requests):
@@ -55,11 +55,11 @@ async def _ask(client: httpx.AsyncClient, environment: str, **more: Any) -> dict
     return body
 
 
-def _steady(begin: int, end: int, every: int = SECOND_US) -> list[tuple[int, int, str]]:
+def steady(begin: int, end: int, every: int = SECOND_US) -> list[tuple[int, int, str]]:
     return [(at, 20_000, "") for at in range(begin, end, every)]
 
 
-def _failing(service: str, begin: int, end: int, every: int = SECOND_US) -> list[tuple[int, int, str]]:
+def failing(service: str, begin: int, end: int, every: int = SECOND_US) -> list[tuple[int, int, str]]:
     return [(at, 20_000, service) for at in range(begin + every // 2, end, every)]
 
 
@@ -68,9 +68,9 @@ async def test_of_two_troubles_the_one_that_goes_on_is_answered_and_the_other_is
 ) -> None:
     now = time.time_ns() // 1000
     over, running = (now - 40 * MINUTE_US, now - 35 * MINUTE_US), (now - 3 * MINUTE_US, now)
-    requests = _steady(now - 55 * MINUTE_US, now)
-    requests += _failing("payment", *over) + _failing("payment", *over) + _failing("stock", *running)
-    await _send(client, environment, requests)
+    requests = steady(now - 55 * MINUTE_US, now)
+    requests += failing("payment", *over) + failing("payment", *over) + failing("stock", *running)
+    await send_requests(client, environment, requests)
     verdict = (await _ask(client, environment))["verdict"]
     assert [cause["service"] for cause in verdict["causes"]] == ["stock"]
     assert any("outside the question" in line and "until" in line for line in verdict["not_seen"])
@@ -83,7 +83,7 @@ async def test_a_request_that_had_not_ended_at_the_moment_of_asking_is_not_known
 ) -> None:
     moment = time.time_ns() // 1000 - 10 * MINUTE_US
     under_way = [(moment - at * SECOND_US // 10, 60 * SECOND_US, "payment") for at in range(1, 200)]
-    await _send(client, environment, _steady(moment - 30 * MINUTE_US, moment - SECOND_US) + under_way)
+    await send_requests(client, environment, steady(moment - 30 * MINUTE_US, moment - SECOND_US) + under_way)
     assert (await _ask(client, environment, at=moment))["verdict"]["outcome"] == "HEALTHY"
     assert (await _ask(client, environment, at=moment + 2 * MINUTE_US))["verdict"]["outcome"] != "HEALTHY"
 
@@ -92,7 +92,9 @@ async def test_asked_again_after_other_deliveries_the_same_records_are_the_same_
     client: httpx.AsyncClient, environment: str
 ) -> None:
     now = time.time_ns() // 1000 - MINUTE_US
-    await _send(client, environment, _steady(now - 20 * MINUTE_US, now) + _failing("payment", now - 2 * MINUTE_US, now))
+    await send_requests(
+        client, environment, steady(now - 20 * MINUTE_US, now) + failing("payment", now - 2 * MINUTE_US, now)
+    )
     first = await _ask(client, environment, at=now)
     lines = [{"timestamp": now, "service": "other", "level": "info", "message": "hello"}]
     await client.post("/ingest/logs", params={"environment": environment + "-other"}, json=lines)
@@ -107,8 +109,8 @@ async def test_the_onset_is_exact_however_long_the_window(
 ) -> None:
     now = time.time_ns() // 1000
     onset = now - 31 * MINUTE_US - 17 * SECOND_US
-    requests = _steady(now - hours * HOUR_US, now, 20 * SECOND_US) + _failing("payment", onset, now, 4 * SECOND_US)
-    await _send(client, environment, requests)
+    requests = steady(now - hours * HOUR_US, now, 20 * SECOND_US) + failing("payment", onset, now, 4 * SECOND_US)
+    await send_requests(client, environment, requests)
     body = await _ask(client, environment, **{"from": now - hours * HOUR_US})
     assert [cause["service"] for cause in body["verdict"]["causes"]] == ["payment"]
     assert abs(parse_time_us(body["window"]["from"]) - onset) < 10 * SECOND_US
