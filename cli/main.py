@@ -58,6 +58,8 @@ class _Group(TyperGroup):
 
 def build_cli() -> typer.Typer:
     """Build the command with all its subcommands."""
+    from cli.commands.ship import ship
+
     app = typer.Typer(
         name="causegraph",
         cls=_Group,
@@ -72,6 +74,7 @@ def build_cli() -> typer.Typer:
     for command in (stack.up, stack.down, stack.status, stack.doctor, stack.migrate, serve.serve):
         app.command()(command)
     app.command()(ask.ask)
+    app.command()(ship)
     app.command()(ingest.ingest)
     app.command()(backfill.backfill)
     app.command()(records.evidence)

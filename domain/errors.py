@@ -16,6 +16,7 @@
     ├── PayloadError              what was sent cannot be understood; nothing of it was stored
     │   ├── PayloadTooLarge
     │   └── UnsupportedMediaType
+    ├── ShippingError             the shipper cannot use its state folder, a source or its server
     ├── QuestionError             a question or its parameters cannot be answered as asked
     ├── NotFound                  no such record
     └── AccessError               no key, a wrong key, or a key without the needed role
@@ -91,6 +92,10 @@ class PayloadTooLarge(PayloadError):
 
 class UnsupportedMediaType(PayloadError):
     """Content-Type or Content-Encoding is not one that this address takes."""
+
+
+class ShippingError(CausegraphError):
+    """Logs cannot be shipped from here: see docs/ship.md."""
 
 
 class QuestionError(CausegraphError):
