@@ -71,6 +71,10 @@ def main() -> None:
             start = ship(folder / "empty.log", folder / "state-empty", url, "", 1)
             print(f"start and end with nothing to do: {start.wall:.2f} s, {max(start.rss):.0f} MB", flush=True)
             print(ship(log, folder / "state-sink", url, "shipper to a sink", options.lines), flush=True)
+            raw = folder / "ship.yaml"
+            raw.write_text(f"sources: [{{kind: files, paths: [{log}], parse: false}}]\n")
+            done = ship(log, folder / "state-raw", url, "  with parse: false", options.lines, config=raw)
+            print(done, flush=True)
         print(tail(log, options.lines), flush=True)
         if options.server_lines:
             with start_server() as server:
@@ -94,9 +98,12 @@ def write_lines(path: Path, count: int) -> None:
             file.write(f"2026-11-21T10:{number // 60 % 60:02}:{number % 60:02}.{number % 1000:03}Z INFO {text}\n")
 
 
-def ship(log: Path, state: Path, url: str, name: str, lines: int, key: str = "key") -> Measured:
-    """Ship a file to its end in a process of its own."""
-    command = [sys.executable, "-m", "cli.main", "ship", str(log), "--once", "--server", url, "--state", str(state)]
+def ship(
+    log: Path, state: Path, url: str, name: str, lines: int, key: str = "key", config: Path | None = None
+) -> Measured:
+    """Ship a file, or what a configuration names, to its end in a process of its own."""
+    what = ["--config", str(config)] if config else [str(log)]
+    command = [sys.executable, "-m", "cli.main", "ship", *what, "--once", "--server", url, "--state", str(state)]
     environ = {**os.environ, "CAUSEGRAPH_API_KEY": key}
     measured = Measured(name, lines, log.stat().st_size)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from domain.telemetry import Level
+from ingest.raw_lines import LineReader, RawRecord
 from ingest.shipping.formats import Form, name_stream, read_entries, sniff_form
 from ingest.shipping.joining import Joined, Joiner
 from ingest.shipping.line import Attribute, Line, guess_level
@@ -12,18 +14,33 @@ from ingest.shipping.tail import Chunk, Cursor
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What every line of a file is said to be."""
+    """What every line of a file is said to be. A service that was only guessed yields to one that a line names."""
 
     service: str
     node: str = ""
     environment: str = ""
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    is_guess: bool = True
 
 
 class Assembler:
-    """Assembles one file's lines. Its state is in the cursor: `held` and `pieces`."""
+    """Assembles one file's lines. Its state is in the cursor: `held` and `pieces`.
 
-    def __init__(self, cursor: Cursor, naming: Naming, form: Form | None, *, joins: bool, encoding: str) -> None:
+    With a reader the header of a line (time, level, process ...) becomes fields, and so do the fields of a JSON line.
+    """
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        naming: Naming,
+        form: Form | None,
+        *,
+        joins: bool,
+        encoding: str,
+        reader: LineReader | None = None,
+    ) -> None:
+        self._reader = reader
+        self._source = cursor.path
         self._pieces = cursor.pieces
         self._naming = naming
         self._form = form
@@ -78,21 +95,36 @@ class Assembler:
         return [self._name(joined, self._form or "plain") for joined in Joiner(held=idle).flush()]
 
     def _name(self, joined: Joined, form: Form) -> Line:
-        naming, attributes = self._naming, self._naming.attributes
+        naming = self._naming
         service, node, level, more = name_stream(form, joined.stream)
-        if more or joined.cut or joined.note:
-            attributes = attributes | more
+        read = self._read(joined)
+        if read.attributes or more or joined.cut or joined.note:
+            more = {**read.attributes, **naming.attributes, **more}
             if joined.cut:
-                attributes["log.cut_bytes"] = joined.cut
+                more["log.cut_bytes"] = joined.cut
             if joined.note:
-                attributes["log.part"] = joined.note
-        level = level or guess_level(joined.text) or ("error" if joined.is_trace else "")
+                more["log.part"] = joined.note
+        else:
+            more = naming.attributes
+        level = level or (read.level.name.lower() if read.level else "") or ("error" if joined.is_trace else "")
+        said = read.service if naming.is_guess else ""
         return Line(
-            timestamp=joined.time_us,
-            service=service or naming.service,
-            message=joined.text,
+            # A runtime's or a syslog daemon's time is that of the writing; what a line itself says comes next.
+            timestamp=(read.time_us if form == "plain" else None) or joined.time_us,
+            service=service or said or naming.service,
+            message=read.message,
             level=level,
             node=node or naming.node,
             environment=naming.environment,
-            attributes=attributes,
+            trace_id=read.trace_id,
+            span_id=read.span_id,
+            attributes=more,
         )
+
+    def _read(self, joined: Joined) -> RawRecord:
+        if self._reader is not None:
+            read = self._reader.read(f"{self._source} {joined.stream}", joined.text, joined.time_us)
+            if read.message:
+                return read
+        level = guess_level(joined.text)
+        return RawRecord(joined.text, level=Level[level.upper()] if level else None)

@@ -50,6 +50,7 @@ class FilesConfig(_Given, frozen=True, tag_field="kind", tag="files", kw_only=Tr
     format: Literal["plain", "syslog", "cri", "docker"] = "plain"
     start: Start = "end"
     join: bool = True
+    parse: bool = True
     encoding: str = "utf-8"
     join_seconds: float = 1.0
     partial_seconds: float = 10.0
@@ -64,6 +65,7 @@ class ContainersConfig(_Given, frozen=True, tag_field="kind", tag="containers", 
     exclude: list[str] = []
     start: Start = "end"
     join: bool = True
+    parse: bool = True
     join_seconds: float = 1.0
     max_open: int = 256
 
@@ -81,6 +83,7 @@ class StdinConfig(_Given, frozen=True, tag_field="kind", tag="stdin", kw_only=Tr
 
     format: Literal["plain", "syslog", "cri", "docker"] = "plain"
     join: bool = True
+    parse: bool = True
     encoding: str = "utf-8"
 
 
@@ -166,7 +169,7 @@ def build_filter(config: ShipConfig) -> Filter:
 
 
 def _build_source(given: SourceConfig, node: str, *, once: bool) -> Source:
-    naming = Naming(given.service, node, given.environment, dict(given.attributes))
+    naming = Naming(given.service, node, given.environment, dict(given.attributes), is_guess=not given.service)
     match given:
         case FilesConfig():
             _check_encoding(given.encoding)
@@ -182,7 +185,13 @@ def _build_source(given: SourceConfig, node: str, *, once: bool) -> Source:
             _check_encoding(given.encoding)
             named = naming if naming.service else Naming("stdin", node, given.environment, dict(given.attributes))
             return PipeSource(
-                given.name or "stdin", _STDIN, named, form=given.format, joins=given.join, encoding=given.encoding
+                given.name or "stdin",
+                _STDIN,
+                named,
+                form=given.format,
+                joins=given.join,
+                parses=given.parse,
+                encoding=given.encoding,
             )
 
 
@@ -190,7 +199,7 @@ def _files(given: FilesConfig, naming: Naming) -> FileOptions:
     def name_file(path: str) -> Naming:
         service = naming.service or Path(path).name.split(".")[0] or "unknown_service"
         attributes: dict[str, Attribute] = {"log.file.path": path, **naming.attributes}
-        return Naming(service, naming.node, naming.environment, attributes)
+        return Naming(service, naming.node, naming.environment, attributes, naming.is_guess)
 
     form: Form = given.format
     return FileOptions(
@@ -200,6 +209,7 @@ def _files(given: FilesConfig, naming: Naming) -> FileOptions:
         form=form,
         from_end=given.start == "end",
         joins=given.join,
+        parses=given.parse,
         encoding=given.encoding,
         join_seconds=given.join_seconds,
         partial_seconds=given.partial_seconds,
@@ -211,7 +221,7 @@ def _containers(given: ContainersConfig, naming: Naming) -> FileOptions:
     def name_file(path: str) -> Naming:
         service, attributes = name_container(path)
         service = naming.service or service or Path(path).name.split(".")[0]
-        return Naming(service, naming.node, naming.environment, {**attributes, **naming.attributes})
+        return Naming(service, naming.node, naming.environment, {**attributes, **naming.attributes}, naming.is_guess)
 
     return FileOptions(
         patterns=given.paths or _CONTAINER_PATHS[given.runtime],
@@ -220,6 +230,7 @@ def _containers(given: ContainersConfig, naming: Naming) -> FileOptions:
         form=None,
         from_end=given.start == "end",
         joins=given.join,
+        parses=given.parse,
         join_seconds=given.join_seconds,
         max_open=given.max_open,
     )

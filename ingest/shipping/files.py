@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ingest.raw_lines import LineReader
 from ingest.shipping.assembly import Assembler, Naming
 from ingest.shipping.discovery import (
     Found,
@@ -46,6 +47,7 @@ class FileOptions:
     form: Form | None = "plain"
     from_end: bool = True
     joins: bool = True
+    parses: bool = False
     encoding: str = "utf-8"
     join_seconds: float = 1.0
     partial_seconds: float = 10.0
@@ -63,6 +65,7 @@ class FileSource:
         self._options = options
         self._once = once
         self._clock = clock
+        self._reader = LineReader() if options.parses else None
         self._tails: dict[tuple[int, int], Tail] = {}
         self._assemblers: dict[str, Assembler] = {}
         self._open: OrderedDict[str, Tail] = OrderedDict()
@@ -318,7 +321,14 @@ class FileSource:
         if found is None:
             options = self._options
             naming = options.name_file(tail.cursor.path)
-            found = Assembler(tail.cursor, naming, options.form, joins=options.joins, encoding=options.encoding)
+            found = Assembler(
+                tail.cursor,
+                naming,
+                options.form,
+                joins=options.joins,
+                encoding=options.encoding,
+                reader=self._reader,
+            )
             self._assemblers[tail.key] = found
         return found
 

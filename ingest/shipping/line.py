@@ -6,7 +6,7 @@ import msgspec
 
 MAX_LINE_BYTES = 64 * 1024  # what the server keeps of a message
 
-type Attribute = str | int | bool
+type Attribute = str | int | float | bool | None
 
 _WORDS = {
     "TRACE": "trace",
@@ -40,6 +40,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     level: str = ""
     node: str = ""
     environment: str = ""
+    trace_id: str = ""
+    span_id: str = ""
     attributes: dict[str, Attribute] = {}
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ingest.raw_lines import LineReader
 from ingest.shipping.assembly import Assembler, Naming
 from ingest.shipping.formats import Form
 from ingest.shipping.line import MAX_LINE_BYTES
@@ -30,12 +31,15 @@ class PipeSource:
         *,
         form: Form | None = "plain",
         joins: bool = True,
+        parses: bool = False,
         encoding: str = "utf-8",
         join_seconds: float = 1.0,
     ) -> None:
         self.name = name
         self._fd = fd
-        self._assembler = Assembler(Cursor(name, 0, 0), naming, form, joins=joins, encoding=encoding)
+        reader = LineReader() if parses else None
+        cursor = Cursor(name, 0, 0)
+        self._assembler = Assembler(cursor, naming, form, joins=joins, encoding=encoding, reader=reader)
         self._join_seconds = join_seconds
         self._rest = b""
         self._cut = 0

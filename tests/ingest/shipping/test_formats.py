@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.times import format_us, parse_time_us
+from ingest.raw_lines import LineReader
 from ingest.shipping.assembly import Assembler, Naming
 from ingest.shipping.filtering import Filter, Rule
 from ingest.shipping.formats import Form, read_entries, sniff_form
@@ -25,6 +26,33 @@ def _assemble(form: Form | None, *lines: str) -> list[Line]:
     assembler = Assembler(Cursor("x", 0, 0), Naming("svc", "node"), form, joins=True, encoding="utf-8")
     done = assembler.add(Chunk([line.encode() for line in lines], 0), 1)
     return done + assembler.flush()
+
+
+def test_what_lines_say_of_themselves_becomes_fields() -> None:
+    cursor, naming = Cursor("x", 0, 0), Naming("app", "node")
+    assembler = Assembler(cursor, naming, "plain", joins=True, encoding="utf-8", reader=LineReader())
+    json_line = {"time": "2026-11-21T10:00:02Z", "level": "warn", "msg": "slow", "service": "cart", "ms": 7}
+    raw = [
+        "2026-11-21 10:00:00,5 ERROR no stock",
+        "Traceback (most recent call last):",
+        "ValueError: x",
+        json.dumps(json_line | {"trace_id": "0af7651916cd43dd8448eb211c80319c", "host": "elsewhere"}),
+        "plain",
+    ]
+    now_us = parse_time_us("2026-11-21T12:00:00Z")
+    lines = assembler.add(Chunk([line.encode() for line in raw], 0), now_us) + assembler.flush()
+    assert [(line.message, line.level, line.service) for line in lines] == [
+        ("no stock\nTraceback (most recent call last):\nValueError: x", "error", "app"),
+        ("slow", "warn", "cart"),
+        ("plain", "", "app"),
+    ]
+    assert [format_us(line.timestamp)[:19] for line in lines] == [
+        "2026-11-21T10:00:00",
+        "2026-11-21T10:00:02",
+        "2026-11-21T12:00:00",
+    ]
+    assert lines[1].trace_id == "0af7651916cd43dd8448eb211c80319c"
+    assert (lines[1].node, lines[1].attributes["ms"]) == ("node", 7)
 
 
 def test_cri_lines_with_split_ones_of_two_streams() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from domain.times import parse_time_us
 from tests.ingest.shipping.receiving import receiving
 from tests.serving import COMMAND, ROOT, clean_environ, run_command
 
@@ -68,10 +69,10 @@ def test_once_ships_what_is_there_and_then_what_is_new(tmp_path: Path) -> None:
     assert json.loads(again.stdout) == {
         "accepted": 1, "duplicate": 0, "rejected": 0, "set_aside": 0, "filtered": 0, "waiting": 0,
     }  # fmt: skip
-    assert receiver.messages == [*["2026-11-21 10:00:00 INFO started", "2026-11-21 10:00:01 ERROR no stock"], "third"]
-    assert [(record["service"], record.get("level")) for record in receiver.records[:2]] == [
-        ("app", "info"),
-        ("app", "error"),
+    assert receiver.messages == ["started", "no stock", "third"]
+    assert [(record["service"], record["level"], record["timestamp"]) for record in receiver.records[:2]] == [
+        ("app", "info", parse_time_us("2026-11-21T10:00:00Z")),
+        ("app", "error", parse_time_us("2026-11-21T10:00:01Z")),
     ]
     status = run_command(tmp_path, "ship", "--status", "--json", "--state", str(tmp_path / "state"))
     found = json.loads(status.stdout)
@@ -193,7 +194,7 @@ def test_what_logging_writes_and_rotates_is_shipped_once(
         with _shipping(tmp_path, *arguments, "--state", str(tmp_path / "state")):
             written = _log_lines(make(log), 2000)
             _wait_for(lambda: len(receiver.records) >= len(written))
-    found = [record["message"].split(" ")[3] for record in receiver.records]
+    found = [record["message"].split(" ")[0] for record in receiver.records]
     assert Counter(found) == Counter(written)
     traces = [record for record in receiver.records if "Traceback" in record["message"]]
     assert len(traces) == 40
