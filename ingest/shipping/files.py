@@ -74,6 +74,7 @@ class FileSource:
         self._scans = 0
         self._next_scan = 0.0
         self._next_idle = 0.0
+        self._unreadable: set[str] = set()
         self._is_new = True
         self._is_finished = False
         self._said: deque[str] = deque(maxlen=100)
@@ -339,8 +340,16 @@ class FileSource:
 
     def _open_tail(self, tail: Tail) -> bool:
         if tail.fd < 0:
-            if not tail.open():
+            try:
+                if not tail.open():
+                    return False
+            except OSError as exc:
+                if tail.key not in self._unreadable:
+                    self._unreadable.add(tail.key)
+                    self._said.append(f"{tail.cursor.path} cannot be opened: {exc.strerror}")
+                tail.mtime_ns = -1  # so that it is tried again
                 return False
+            self._unreadable.discard(tail.key)
             self._open[tail.key] = tail
             while len(self._open) > self._options.max_open:
                 self._close(next(iter(self._open.values())))

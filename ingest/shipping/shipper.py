@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ class Shipper:
         self._size = 0
         self._cursors: dict[str, dict[str, bytes | None]] = {}
         self._reported: Counter[str] = Counter()
+        self._sending: asyncio.Task[None] | None = None
+        self._give_up_seconds = math.inf
         self._began = 0.0
         self._reported_at = time.monotonic()
         self._encode = msgspec.json.Encoder().encode_lines
@@ -74,9 +77,10 @@ class Shipper:
         """
         for source in self._sources:
             await source.start(self._state.cursors(source.name))
-        sending = asyncio.create_task(self.delivery.run(until_empty=self._stopping.is_set))
+        self._give_up_seconds = self._options.give_up_seconds if once else math.inf
+        sending = self._sending = asyncio.create_task(self.delivery.run(until_empty=self._stopping.is_set))
         try:
-            await self._read_all(sending, once=once)
+            await self._read_all(sending)
             await self._save()
             self._stopping.set()
             self.delivery.announce()
@@ -89,7 +93,7 @@ class Shipper:
                 await source.close()
         return self._state.waiting().batches == 0
 
-    async def _read_all(self, sending: asyncio.Task[None], *, once: bool) -> None:
+    async def _read_all(self, sending: asyncio.Task[None]) -> None:
         while not self._stopping.is_set():
             if sending.done():
                 sending.result()
@@ -98,7 +102,7 @@ class Shipper:
                 await self._save()
             if found:
                 await asyncio.sleep(0)
-            elif once and all(source.is_finished() for source in self._sources):
+            elif all(source.is_finished() for source in self._sources):
                 self._report(force=True)
                 return
             else:
@@ -140,10 +144,7 @@ class Shipper:
         """Put what was gathered into the outbox; waits while that is full."""
         if not self._cursors and not self._lines:
             return
-        while not self._stopping.is_set() and self._state.waiting().size >= self._options.outbox_bytes:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._options.poll_seconds):
-                    await self.delivery.room()
+        await self._wait_for_room()
         counts = self._counts()
         body = compress(self._encode(self._lines)) if self._lines else None
         while True:
@@ -160,6 +161,17 @@ class Shipper:
         self._filter.dropped.clear()
         self._filter.counted.clear()
         self.delivery.announce()
+
+    async def _wait_for_room(self) -> None:
+        full_since = time.monotonic()
+        while not self._stopping.is_set() and self._state.waiting().size >= self._options.outbox_bytes:
+            if self._sending is not None and self._sending.done():
+                self._sending.result()
+            if time.monotonic() - full_since > self._give_up_seconds:
+                self.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.poll_seconds):
+                    await self.delivery.room()
 
     def _counts(self) -> Counter[str]:
         counts = Counter({f"dropped\n{rule}": number for rule, number in self._filter.dropped.items()})

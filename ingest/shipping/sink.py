@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import quote, urlsplit
@@ -84,9 +86,11 @@ class HttpSink:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._send, body, key)
 
     async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._connection is not None and self._connection.sock is not None:
+            with suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread, if it waits for a reply
+        self._thread.submit(self._disconnect)
+        self._thread.shutdown(wait=False)
 
     def _send(self, body: bytes, key: str) -> Answer:
         try:

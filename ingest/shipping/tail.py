@@ -86,12 +86,12 @@ class Tail:
         return self.cursor.device, self.cursor.inode
 
     def open(self) -> bool:
-        """Open the file at its path; False if another one is there by now, or none."""
+        """Open the file at its path; False if another one is there by now, or none. Raises OSError where it may not."""
         if self.fd >= 0:
             return True
         try:
             fd = os.open(self.cursor.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
+        except FileNotFoundError:
             return False
         stat = os.fstat(fd)
         if (stat.st_dev, stat.st_ino) != self.identity:

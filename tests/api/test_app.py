@@ -335,6 +335,7 @@ def test_every_error_has_a_status() -> None:
         "GraphUnavailable": 503,
         "EmbeddingError": 500,
         "IndexingError": 500,
+        "ShippingError": 500,
         "PayloadError": 400,
         "PayloadTooLarge": 413,
         "UnsupportedMediaType": 415,

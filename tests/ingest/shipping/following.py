@@ -20,6 +20,7 @@ class Follower:
             **({"from_end": False, "scan_seconds": 0.0} | options),  # type: ignore[arg-type]
         )
         self.clock = 1000.0
+        self._runner = asyncio.Runner()
         self.saved: dict[str, bytes] = {}
         self.said: list[str] = []
         self.lines: list[Line] = []
@@ -27,18 +28,18 @@ class Follower:
 
     def _begin(self) -> None:
         self._source = FileSource("files", self._options, clock=lambda: self.clock)
-        asyncio.run(self._source.start(dict(self.saved)))
+        self._runner.run(self._source.start(dict(self.saved)))
 
     def restart(self) -> None:
         """End as kill -9 does: what was not saved is gone."""
-        asyncio.run(self._source.close())
+        self._runner.run(self._source.close())
         self._begin()
 
     def poll(self, seconds: float = 0.0) -> list[str]:
         """Let time pass, read and save everything that is there, and return the new messages."""
         self.clock += seconds
         found: list[Line] = []
-        while (portion := asyncio.run(self._source.read())) is not None:
+        while (portion := self._runner.run(self._source.read())) is not None:
             found += portion.lines
             for key, value in portion.cursors.items():
                 if value is None:
@@ -56,5 +57,10 @@ class Follower:
     def open_files(self) -> int:
         return len(self._source._open)
 
+    def let_go(self) -> None:
+        """Close the files, as the end of the process does."""
+        self._runner.run(self._source.close())
+
     def close(self) -> None:
-        asyncio.run(self._source.close())
+        self._runner.run(self._source.close())
+        self._runner.close()

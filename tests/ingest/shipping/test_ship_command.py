@@ -45,7 +45,7 @@ def _shipping(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]
         assert process.wait(60) is not None
 
 
-def _wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def _wait_for(holds: Callable[[], bool], seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it does not come"
@@ -83,7 +83,7 @@ def test_once_ships_what_is_there_and_then_what_is_new(tmp_path: Path) -> None:
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     with receiving() as receiver:
         done = subprocess.run(
-            [*COMMAND, "ship", "-", "--service", "job", "--once", "--server", receiver.url],
+            [*COMMAND, "ship", "-", "--service", "job", "--server", receiver.url],
             cwd=ROOT,
             env=clean_environ(tmp_path, CAUSEGRAPH_API_KEY="key", STATE_DIRECTORY=str(tmp_path / "state")),
             input="".join(f"line {number}\n" for number in range(50_000)) + "no newline",
@@ -203,6 +203,7 @@ def test_what_logging_writes_and_rotates_is_shipped_once(
     assert receiver.conflicts == 0
 
 
+@pytest.mark.long
 def test_copytruncate_while_it_is_written(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     log.touch()
