@@ -26,7 +26,9 @@ from api.intake import intake_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
 from api.topology import topology_router
+from api.webhooks import webhooks_router
 from domain.errors import PayloadTooLarge
+from ingest.https_fetch import fetch_https
 
 if TYPE_CHECKING:
     from api.mcp import McpMount
@@ -74,6 +76,10 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
 
     for build in (ingest_router, intake_router):
         app.include_router(build(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
+    app.include_router(
+        webhooks_router(services.ingest, gate.require, services.settings, fetch_https),
+        dependencies=[Depends(tell_projection)],
+    )
     app.include_router(chat_router(desk, gate))
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))

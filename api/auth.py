@@ -28,6 +28,8 @@ SESSION_SECONDS = 7 * 24 * 3600
 LINK_SECONDS = 15 * 60
 _FORM_BYTES = 64 * 1024
 _SECRET_BYTES = 32
+# The second and third are what Datadog's agents and Amazon's Firehose send.
+_KEY_HEADERS = ("x-api-key", "dd-api-key", "x-amz-firehose-access-key")
 _KEYS_REMEMBERED_SECONDS = 5.0
 
 
@@ -166,9 +168,9 @@ def _demand(key: Key, role: Role | str) -> None:
 
 
 def _secret_of(request: Request) -> str:
-    header = request.headers.get("x-api-key", "") or request.headers.get("dd-api-key", "")  # what its agents send
-    if header:
-        return header.strip()
+    for name in _KEY_HEADERS:
+        if header := request.headers.get(name, ""):
+            return header.strip()
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
 

@@ -39,9 +39,11 @@ class Refused:
 class Ask:
     """A request whose body has not been read yet."""
 
-    def __init__(self, ingest: Ingest, request: Request, environment: str = "", idempotency_key: str = "") -> None:
+    def __init__(
+        self, ingest: Ingest, request: Request, environment: str = "", idempotency_key: str = "", max_bytes: int = 0
+    ) -> None:
         self.content_type = request.headers.get("content-type", "")
-        self._max_bytes = ingest.max_body_bytes
+        self._max_bytes = min(max_bytes or ingest.max_body_bytes, ingest.max_body_bytes)
         self._request = request
         self._environment = environment
         self._idempotency_key = idempotency_key

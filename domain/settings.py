@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     syslog_certificate_key: Path | None = Field(
         default=None, description="Key of that certificate (PEM). Empty: it is in the same file."
     )
+    sns_topics: str = Field(
+        default="",
+        description="ARNs of the SNS topics whose signed messages are taken and confirmed, separated by commas.",
+    )
+    github_secret: str = Field(
+        default="", description="Secret of the GitHub webhook that tells of deployments. Empty: none is taken."
+    )
     api_key: str = Field(
         default="",
         description="Key for commands that talk to a server. Empty: the local stack's own key.",
