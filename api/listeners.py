@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from agents.services import Services
 from api.otlp_grpc import OtlpGrpc
 from domain.addresses import parse_address
 from domain.errors import SettingsError
+from domain.telemetry import DEFAULT_ENVIRONMENT
+from ingest.insights import InsightPublisher, insight_queue
+from ingest.kafka_client import open_consumer, open_producer, read_options
+from ingest.kafka_source import BadMessage, KafkaSource, read_topics
 from ingest.sources import Source
 from ingest.syslog_server import SyslogServer
 from ingest.syslog_settings import read_networks, read_rules, read_tls
+from storage.dead_letters import DeadLetter
 
 logger = logging.getLogger(__name__)
+
+_STOP_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -26,6 +35,7 @@ async def listening(services: Services) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await _open_grpc(services, stack)
         await _open_syslog(services, stack)
+        await _open_kafka(services, stack)
         yield
 
 
@@ -62,6 +72,57 @@ async def _open_syslog(services: Services, stack: AsyncExitStack) -> None:
     if tcp is not None:
         source = _add_source(services, stack, "syslog-tls" if tls else "syslog-tcp", str(tcp))
         source.address = str(await stack.enter_async_context(server.listening_tcp(tcp, source, tls)))
+
+
+async def _open_kafka(services: Services, stack: AsyncExitStack) -> None:
+    settings = services.settings
+    topics = read_topics(settings.kafka_topics)
+    wanted = topics or settings.kafka_insights_topic
+    if not settings.kafka_servers:
+        if wanted:
+            raise SettingsError("CAUSEGRAPH_KAFKA_SERVERS: topics of Kafka are set, but no brokers.")
+        return
+    options = read_options(settings.kafka_options)
+    if topics:
+        consumer = open_consumer(settings.kafka_servers, options, settings.kafka_group)
+        source = _add_source(services, stack, "kafka", f"{settings.kafka_servers} {', '.join(topics)}")
+        keep = partial(_keep_bad_message, services)
+        notify = services.projection.notify
+        reader = KafkaSource(services.ingest, consumer, topics, settings.kafka_environment, source, notify, keep)
+        await stack.enter_async_context(_running("kafka", reader.run))
+    if settings.kafka_insights_topic:
+        producer = open_producer(settings.kafka_servers, options)
+        queue = insight_queue(services.database)
+        publisher = InsightPublisher(queue, services.incidents, producer, settings.kafka_insights_topic)
+        _add_source(services, stack, "kafka-insights", f"{settings.kafka_servers} {settings.kafka_insights_topic}")
+        await stack.enter_async_context(_running("kafka-insights", publisher.run))
+
+
+@asynccontextmanager
+async def _running(name: str, run: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run something for as long as the block lasts, and let it end in order."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(_logged(name, run, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(task, _STOP_SECONDS)
+
+
+async def _logged(name: str, run: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
+    try:
+        await run(stop)
+    except Exception:  # the outermost loop: nobody awaits it before the end
+        logger.exception("A way in has ended.", extra={"source": name})
+
+
+def _keep_bad_message(services: Services, bad: BadMessage) -> None:
+    kind = bad.form.removeprefix("otlp_")
+    environment = bad.environment or DEFAULT_ENVIRONMENT
+    letter = DeadLetter("", 0, "records", kind, f"kafka {bad.place}", environment, 1, 1, (bad.reason[:500],))
+    services.dead_letters.keep(letter, bad.body)
 
 
 def _add_source(services: Services, stack: AsyncExitStack, name: str, address: str) -> Source:

@@ -168,6 +168,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     """Build every service once, on two open servers."""
     from agents.services import Services
     from inference.build import build_embedder
+    from ingest.insights import insight_queue
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from retrieval.embedding import TemplateEmbedding
@@ -203,7 +204,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
         library=load_library(folders),
-        incidents=IncidentStore(database),
+        incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
         evidence=EvidenceStore(database, BlobStore(database, settings.data_dir / "blobs")),
         traces=TraceStore(database, settings.data_dir / "traces"),
         keys=KeyStore(database),

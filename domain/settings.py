@@ -68,6 +68,22 @@ class Settings(BaseSettings):
     github_secret: str = Field(
         default="", description="Secret of the GitHub webhook that tells of deployments. Empty: none is taken."
     )
+    kafka_servers: str = Field(
+        default="", description="Kafka brokers, `host:9092`, several separated by commas. Needs the extra `kafka`."
+    )
+    kafka_topics: str = Field(
+        default="",
+        description="Topics to read and their forms, `app-logs=logs,traces=otlp_traces`: see docs/sources.md.",
+    )
+    kafka_group: str = Field(default="causegraph", min_length=1, description="Consumer group in Kafka.")
+    kafka_environment: str = Field(default="", description="Environment of Kafka's records that name none.")
+    kafka_insights_topic: str = Field(
+        default="", description="Topic that gets an insight for each finished investigation. Empty: none."
+    )
+    kafka_options: str = Field(
+        default="",
+        description="Further options of librdkafka: `security.protocol=SASL_SSL;sasl.username=me;sasl.password=...`.",
+    )
     api_key: str = Field(
         default="",
         description="Key for commands that talk to a server. Empty: the local stack's own key.",

@@ -11,6 +11,9 @@ from typing import Any
 from domain.errors import NotFound
 from domain.times import LATEST_US
 from storage.database import Database, Row
+from storage.jobs import JobQueue
+
+INSIGHTS = "insight"  # the queue of finished investigations that are to be published
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,17 @@ def make_incident_id() -> str:
 
 
 class IncidentStore:
-    """Keeps investigations and their answers."""
+    """Keeps investigations and their answers; each that is saved leaves a job in `insights`, if that is given."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, insights: JobQueue | None = None) -> None:
         self._database = database
+        self._insights = insights
 
     async def save(self, incident: Incident) -> None:
         """Store an incident; one with the same id is replaced, except its environment, thread and creation time."""
+        if self._insights is not None:
+            # First, so that a crash between both cannot lose it: a job without its incident is tried again.
+            await self._insights.enqueue({"incident_id": incident.id}, key=incident.trace_id or incident.id)
         row = (
             incident.id,
             incident.environment,
