@@ -14,7 +14,7 @@ from domain.addresses import parse_address
 from domain.errors import SettingsError
 from domain.telemetry import DEFAULT_ENVIRONMENT
 from ingest.insights import InsightPublisher, insight_queue
-from ingest.kafka_client import open_consumer, open_producer, read_options
+from ingest.kafka_client import KafkaTrouble, open_consumer, open_producer, read_options
 from ingest.kafka_source import BadMessage, KafkaSource, read_topics
 from ingest.sources import Source
 from ingest.syslog_server import SyslogServer
@@ -84,17 +84,20 @@ async def _open_kafka(services: Services, stack: AsyncExitStack) -> None:
         return
     options = read_options(settings.kafka_options)
     if topics:
-        consumer = open_consumer(settings.kafka_servers, options, settings.kafka_group)
         source = _add_source(services, stack, "kafka", f"{settings.kafka_servers} {', '.join(topics)}")
+        trouble = KafkaTrouble(source)
+        consumer = open_consumer(settings.kafka_servers, options, settings.kafka_group, trouble)
         keep = partial(_keep_bad_message, services)
         notify = services.projection.notify
-        reader = KafkaSource(services.ingest, consumer, topics, settings.kafka_environment, source, notify, keep)
+        named = settings.kafka_environment
+        reader = KafkaSource(services.ingest, consumer, topics, named, source, trouble, notify, keep)
         await stack.enter_async_context(_running("kafka", reader.run))
     if settings.kafka_insights_topic:
-        producer = open_producer(settings.kafka_servers, options)
+        where = f"{settings.kafka_servers} {settings.kafka_insights_topic}"
+        trouble = KafkaTrouble(_add_source(services, stack, "kafka-insights", where))
+        producer = open_producer(settings.kafka_servers, options, trouble)
         queue = insight_queue(services.database)
-        publisher = InsightPublisher(queue, services.incidents, producer, settings.kafka_insights_topic)
-        _add_source(services, stack, "kafka-insights", f"{settings.kafka_servers} {settings.kafka_insights_topic}")
+        publisher = InsightPublisher(queue, services.incidents, producer, settings.kafka_insights_topic, trouble)
         await stack.enter_async_context(_running("kafka-insights", publisher.run))
 
 

@@ -14,11 +14,13 @@ import msgspec
 
 from domain.errors import CausegraphError
 from domain.times import format_us
+from ingest.kafka_client import KafkaTrouble
 from storage.incidents import INSIGHTS, Incident, IncidentStore
 from storage.jobs import Job, JobQueue, run_worker
 
 SCHEMA = "causegraph.insight/1"
 _FLUSH_SECONDS = 40.0
+_LISTEN_SECONDS = 5.0
 _ATTEMPTS = 10_000  # with pauses of ten minutes: weeks
 
 
@@ -48,19 +50,32 @@ def make_insight(incident: Incident) -> dict[str, Any]:
 class InsightPublisher:
     """Sends what waits to a topic, for as long as `run` runs."""
 
-    def __init__(self, queue: JobQueue, incidents: IncidentStore, producer: Any, topic: str) -> None:
+    def __init__(
+        self, queue: JobQueue, incidents: IncidentStore, producer: Any, topic: str, trouble: KafkaTrouble
+    ) -> None:
         self._queue = queue
         self._incidents = incidents
         self._producer = producer
         self._topic = topic
+        self._trouble = trouble
         self._thread = ThreadPoolExecutor(1, "kafka-insights")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set."""
+        listening = asyncio.create_task(self._listen())
         try:
             await run_worker(self._queue, self._publish, stop)
         finally:
+            listening.cancel()
             self._thread.shutdown(wait=False)
+
+    async def _listen(self) -> None:
+        """Let the client tell of trouble while there is nothing to publish."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(self._thread, self._producer.poll, 0)
+            self._trouble.settle()
+            await asyncio.sleep(_LISTEN_SECONDS)
 
     async def _publish(self, job: Job) -> Mapping[str, Any]:
         incident = await self._incidents.get(str(job.payload["incident_id"]))

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, get_args
 from blake3 import blake3
 
 from domain.errors import CausegraphError, PayloadError, SettingsError, StorageBusy, StorageFull, StorageUnavailable
+from ingest.kafka_client import KafkaTrouble
 from ingest.otlp import JSON, PROTOBUF
 from ingest.service import Delivery, Ingest, Receipt
 from ingest.sources import Source
@@ -65,6 +66,7 @@ class KafkaSource:
         topics: Mapping[str, Form],
         environment: str,
         source: Source,
+        trouble: KafkaTrouble,
         notify: Callable[[], None],
         keep: Callable[[BadMessage], None],
     ) -> None:
@@ -73,6 +75,7 @@ class KafkaSource:
         self._topics = topics
         self._environment = environment
         self._source = source
+        self._trouble = trouble
         self._notify = notify
         self._keep = keep
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -85,6 +88,7 @@ class KafkaSource:
             await self._call(self._consumer.subscribe, list(self._topics))
             while not stop.is_set():
                 messages = await self._call(self._consumer.consume, _MESSAGES, _POLL_SECONDS)
+                self._trouble.settle()
                 await self._take(messages, stop)
         finally:
             await asyncio.shield(self._call(self._consumer.close))
@@ -97,7 +101,6 @@ class KafkaSource:
         good = [message for message in messages if not self._is_error(message)]
         if not good:
             return
-        self._source.problem = ""
         settled = await asyncio.gather(*(self._settle(message, stop) for message in good))
         done: dict[tuple[str, int], int] = {}
         stuck: set[tuple[str, int]] = set()
@@ -116,8 +119,7 @@ class KafkaSource:
         if error is None:
             return False
         self._source.counts["errors"] += 1
-        self._source.problem = str(error)
-        logger.warning("Kafka gave an error in place of a message.", extra={"reason": str(error)})
+        self._trouble(error)
         return True
 
     async def _commit(self, done: Mapping[tuple[str, int], int]) -> None:

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from domain.errors import SettingsError, StorageUnavailable
 from domain.settings import Settings
 from ingest.insights import InsightPublisher, insight_queue
-from ingest.kafka_client import open_consumer, open_producer, read_options
+from ingest.kafka_client import KafkaTrouble, open_consumer, open_producer, read_options
 from ingest.kafka_source import BadMessage, Form, KafkaSource, read_topics
 from ingest.service import Delivery, Ingest, Receipt
 from ingest.sources import Source
@@ -26,6 +26,7 @@ from storage.database import Database
 from storage.incidents import Incident, IncidentStore, make_incident_id
 from storage.ingest import IngestStore
 
+QUIET = KafkaTrouble(Source("kafka", ""))
 QUICK = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "300"}
 
 
@@ -57,9 +58,10 @@ class Reading:
         self.ingest = Gate(IngestStore(database), Settings())
         self.source = Source("kafka", brokers)
         self.bad: list[BadMessage] = []
-        self.consumer = open_consumer(brokers, QUICK, group)
+        trouble = KafkaTrouble(self.source)
+        self.consumer = open_consumer(brokers, QUICK, group, trouble)
         self.reader = KafkaSource(
-            self.ingest, self.consumer, topics, environment, self.source, lambda: None, self.bad.append
+            self.ingest, self.consumer, topics, environment, self.source, trouble, lambda: None, self.bad.append
         )
 
     @contextlib.asynccontextmanager
@@ -78,7 +80,7 @@ def line(message: str) -> dict[str, Any]:
 
 
 async def produce(brokers: str, topic: str, bodies: list[bytes | None], **headers: str) -> None:
-    producer = open_producer(brokers, {})
+    producer = open_producer(brokers, {}, QUIET)
 
     def send() -> None:
         for number, body in enumerate(bodies):
@@ -212,9 +214,9 @@ async def test_an_insight_is_published_for_each_investigation(
     for _ in range(2):
         await store.save(incident)
     stop = asyncio.Event()
-    publisher = InsightPublisher(queue, store, open_producer(brokers, {}), "insights")
+    publisher = InsightPublisher(queue, store, open_producer(brokers, {}, QUIET), "insights", QUIET)
     task = asyncio.create_task(publisher.run(stop))
-    consumer = open_consumer(brokers, QUICK, "reader")
+    consumer = open_consumer(brokers, QUICK, "reader", QUIET)
     consumer.subscribe(["insights"])
 
     async def next_message() -> Any:
@@ -240,6 +242,16 @@ async def test_an_insight_is_published_for_each_investigation(
     assert (await queue.counts()).get("done", 0) >= 1
 
 
+async def test_brokers_that_are_away_are_a_problem_that_is_shown_and_not_a_flood(
+    database: Database, environment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "ingest.kafka_client"):
+        async with Reading(database, "127.0.0.1:1", "away", {"x": "logs"}, environment).running() as reading:
+            await until(lambda: bool(reading.source.problem))
+            await asyncio.sleep(1)
+    assert len(caplog.records) == 1
+
+
 def test_settings_are_read_and_named() -> None:
     assert read_topics("a, b=otlp_logs ,c=changes") == {"a": "logs", "b": "otlp_logs", "c": "changes"}
     for wrong in ("a=nonsense", "=logs", "a="):
@@ -251,11 +263,11 @@ def test_settings_are_read_and_named() -> None:
     }
     for wrong in ("secret", "no.such.option=1"):
         with pytest.raises(SettingsError, match="CAUSEGRAPH_KAFKA_OPTIONS") as caught:
-            open_consumer("localhost:1", read_options(wrong), "g")
+            open_consumer("localhost:1", read_options(wrong), "g", QUIET)
         assert "secret" not in str(caught.value)
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(SettingsError, match=r"causegraph\[kafka\]"):
-        open_consumer("localhost:1", {}, "g")
+        open_consumer("localhost:1", {}, "g", QUIET)
