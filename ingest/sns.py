@@ -108,10 +108,13 @@ class SnsGate:
         prefix = f"https://{host}"
         if not url.startswith(prefix) or not _CERTIFICATE_PATH.fullmatch(url.removeprefix(prefix)):
             raise AccessError("The signing certificate is not one of SNS in the topic's region.")
-        async with self._fetching:
-            until, key = self._known.get(url, (0.0, None))
-            if until <= time.monotonic():
-                key = await self._fetch_key(url)
+        until, key = self._known.get(url, (0.0, None))
+        if until <= time.monotonic():
+            # Others wait, but not those whose certificate is known: made-up addresses cannot hold them up.
+            async with self._fetching:
+                until, key = self._known.get(url, (0.0, None))
+                if until <= time.monotonic():
+                    key = await self._fetch_key(url)
         if key is None:
             raise AccessError("The signing certificate cannot be used.")
         return key
