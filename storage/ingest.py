@@ -165,10 +165,10 @@ def _write_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -
     """Write the log events and the counts of several batches with as few statements as can be."""
     rows = [(seq, *row) for batch, seq in batches for row in batch.logs]
     for part in _packets(rows):
-        tx.execute_many("ingest_add_logs", part)
+        tx.execute_rows("ingest_add_logs", part)
     counts = merge_counts([batch.counts for batch, _ in batches])
     if counts:
-        tx.execute_many("ingest_add_counts", counts)
+        tx.execute_rows("ingest_add_counts", counts)
 
 
 def _write_rest(tx: Transaction, batch: PreparedBatch, seq: int) -> int:

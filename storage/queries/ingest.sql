@@ -19,15 +19,41 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 -- name: ingest_add_templates
 INSERT INTO log_template (id, mask_version, text) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE id = id
 
+-- Rows that come by the thousand are one parameter, a JSON array of arrays: it costs the sender a tenth of what a
+-- parameter per value does. JSON_TABLE cuts a text silently: its columns are wider by one, so that
+-- those of the table refuse it.
 -- name: ingest_add_logs
 INSERT INTO log_event (seq, environment, time_us, service, level, template_id, node, trace_id, span_id, message,
-  attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  attributes)
+SELECT j.seq, j.environment, j.time_us, j.service, j.level, j.template_id, j.node, j.trace_id, j.span_id, j.message,
+  j.attributes
+FROM JSON_TABLE(CONVERT(? USING utf8mb4), '$[*]' COLUMNS (
+  seq BIGINT UNSIGNED PATH '$[0]' ERROR ON ERROR,
+  environment VARCHAR(65) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]' ERROR ON ERROR,
+  time_us BIGINT PATH '$[2]' ERROR ON ERROR,
+  service VARCHAR(129) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[3]' ERROR ON ERROR,
+  level BIGINT PATH '$[4]' ERROR ON ERROR,
+  template_id BIGINT UNSIGNED PATH '$[5]' ERROR ON ERROR,
+  node VARCHAR(129) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[6]' ERROR ON ERROR,
+  trace_id VARCHAR(33) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[7]' ERROR ON ERROR,
+  span_id VARCHAR(17) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[8]' ERROR ON ERROR,
+  message MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[9]' ERROR ON ERROR,
+  attributes MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[10]' ERROR ON ERROR)) AS j
 
 -- name: ingest_add_counts
 INSERT INTO log_count (environment, slot_us, service, template_id, level, count, first_us, last_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON DUPLICATE KEY UPDATE count = count + VALUES(count), first_us = LEAST(first_us, VALUES(first_us)),
-  last_us = GREATEST(last_us, VALUES(last_us))
+SELECT j.environment, j.slot_us, j.service, j.template_id, j.level, j.count, j.first_us, j.last_us
+FROM JSON_TABLE(CONVERT(? USING utf8mb4), '$[*]' COLUMNS (
+  environment VARCHAR(65) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]' ERROR ON ERROR,
+  slot_us BIGINT PATH '$[1]' ERROR ON ERROR,
+  service VARCHAR(129) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[2]' ERROR ON ERROR,
+  template_id BIGINT UNSIGNED PATH '$[3]' ERROR ON ERROR,
+  level BIGINT PATH '$[4]' ERROR ON ERROR,
+  count BIGINT PATH '$[5]' ERROR ON ERROR,
+  first_us BIGINT PATH '$[6]' ERROR ON ERROR,
+  last_us BIGINT PATH '$[7]' ERROR ON ERROR)) AS j
+ON DUPLICATE KEY UPDATE count = log_count.count + VALUES(count), first_us = LEAST(log_count.first_us, VALUES(first_us)),
+  last_us = GREATEST(log_count.last_us, VALUES(last_us))
 
 -- name: ingest_add_spans
 INSERT INTO span (seq, environment, trace_id, span_id, parent_id, service, name, kind, start_us, duration_us, error,
