@@ -20,6 +20,7 @@ from agents.services import Services
 from api.auth import Gate
 from api.chat import Desk, chat_router
 from api.completions import completions_router
+from api.dead_letters import dead_letters_router
 from api.errors import install_error_handlers
 from api.ingest import ingest_router
 from api.intake import intake_router
@@ -84,6 +85,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(topology_router(services, gate))
+    app.include_router(dead_letters_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     install_error_handlers(app, is_page, pages.render_error, _HEADERS)

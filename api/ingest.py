@@ -97,7 +97,7 @@ async def _answer_json(ask: Ask, accept: Accept) -> Response:
     if isinstance(receipt, Refused):
         return reply_json(receipt.status, {"error": receipt.told}, receipt.headers)
     reply = asdict(receipt)
-    for name in ("ids", "spooled"):
+    for name in ("ids", "spooled", "dead_letter"):
         if not reply[name]:
             del reply[name]
     return reply_json(400 if took_nothing(receipt) else 200, reply)

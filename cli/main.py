@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import ask, backfill, demo, ingest, keys, mcp, records, serve, stack, topology
+from cli.commands import ask, backfill, dead_letters, demo, ingest, keys, mcp, records, serve, stack, topology
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
 
@@ -81,6 +81,7 @@ def build_cli() -> typer.Typer:
     app.command()(records.incidents)
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
+    app.add_typer(_dead_letters(), name="dead-letters")
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
@@ -100,6 +101,15 @@ def _topology() -> typer.Typer:
     app.command("path")(topology.path)
     app.command("diff")(topology.diff)
     app.command("import")(topology.import_file)
+    return app
+
+
+def _dead_letters() -> typer.Typer:
+    app = typer.Typer(help="What was sent and could not be stored.", no_args_is_help=True)
+    app.command("list")(dead_letters.list_letters)
+    app.command("show")(dead_letters.show)
+    app.command("replay")(dead_letters.replay)
+    app.command("drop")(dead_letters.drop)
     return app
 
 

@@ -199,7 +199,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         database=database,
         graph=graph,
         telemetry=Telemetry(database),
-        ingest=Ingest(spool, settings),
+        ingest=Ingest(spool, settings, dead_letters),
         spool=spool,
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),

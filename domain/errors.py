@@ -59,7 +59,7 @@ class StorageBusy(StorageError):
 
 
 class StorageRefused(StorageError):
-    """The database does not take these values: see `causegraph ingest dead-letters`."""
+    """The database does not take these values: see `causegraph dead-letters list`."""
 
 
 class MigrationNeeded(StorageError):

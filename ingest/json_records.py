@@ -274,7 +274,7 @@ def decode_topology(body: bytes, content_type: str, environment: str) -> Decoded
             valid_to_us=given.valid_to,
         )
 
-    return _decode(given.edges, edge, noun="edge")
+    return _decode(given.edges, edge, noun="edge", alone=False)
 
 
 def decode_alerts(source: str, body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Alert]:
@@ -309,7 +309,7 @@ def _decode_alert_groups(groups: Iterable[Any], environment: str) -> Decoded[Ale
         def alert(item: Any, source: str = source) -> Alert:
             return _grouped_alert(item, environment, source)
 
-        part = _decode(group.alerts, alert, noun="alert")
+        part = _decode(group.alerts, alert, noun="alert", alone=False)
         decoded.records += part.records
         decoded.rejected += part.rejected
         for reason in part.errors:
@@ -370,7 +370,10 @@ def _said(values: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((_text(values[key]) for key in keys if values.get(key) not in (None, "")), "")
 
 
-def _decode[R](records: Iterable[Any], read: Callable[[Any], R], noun: str = "record") -> Decoded[R]:
+def _decode[R](
+    records: Iterable[Any], read: Callable[[Any], R], noun: str = "record", *, alone: bool = True
+) -> Decoded[R]:
+    """Read records one by one; those that cannot be are kept where they stand `alone`, and could be sent again so."""
     decoded: Decoded[R] = Decoded()
     for number, raw in enumerate(records, 1):
         if isinstance(raw, Unreadable):
@@ -379,9 +382,15 @@ def _decode[R](records: Iterable[Any], read: Callable[[Any], R], noun: str = "re
         try:
             decoded.records.append(read(raw))
         except ValidationError as exc:
-            decoded.reject(f"{noun} {number}: {_reason(exc)}")
+            reason = f"{noun} {number}: {_reason(exc)}"
         except ValueError as exc:
-            decoded.reject(f"{noun} {number}: {exc}")
+            reason = f"{noun} {number}: {exc}"
+        else:
+            continue
+        if alone:
+            decoded.refuse(reason, raw)
+        else:
+            decoded.reject(reason)
     return decoded
 
 

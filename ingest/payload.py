@@ -14,6 +14,7 @@ import msgspec
 from domain.errors import PayloadError, UnsupportedMediaType
 
 MAX_ERRORS = 20
+_REFUSED_BYTES = 1024 * 1024
 
 _NDJSON_TYPES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 _JSON_TYPES = {"", "application/json", "text/json", "text/plain"}
@@ -23,18 +24,29 @@ _JSON_TYPES = {"", "application/json", "text/json", "text/plain"}
 class Decoded[R]:
     """The records of a payload, and what was wrong with those that could not be taken.
 
-    `undated` holds the indexes of records that had no time and were given that of their arrival.
+    `undated` holds the indexes of records that had no time and were given that of their arrival. `refused` holds records
+    that were not taken, as JSON, where they can be sent again by themselves: up to 1 MB of them.
     """
 
     records: list[R] = field(default_factory=list)
     rejected: int = 0
     errors: list[str] = field(default_factory=list)
     undated: set[int] = field(default_factory=set)
+    refused: list[bytes] = field(default_factory=list)
+    _refused_bytes: int = 0
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count records that are not taken; the first reasons are kept for the sender."""
         self.rejected += count
         self.note(reason)
+
+    def refuse(self, reason: str, raw: Any) -> None:
+        """Count a record that is not taken, and keep it as it was sent."""
+        self.reject(reason)
+        record = msgspec.json.encode(raw)
+        self._refused_bytes += len(record)
+        if self._refused_bytes <= _REFUSED_BYTES:
+            self.refused.append(record)
 
     def note(self, reason: str) -> None:
         """Tell the sender something, if not much was told yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from domain.errors import NotFound, StorageError
 from domain.settings import Settings
 from domain.times import MINUTE_US
 from ingest import json_records, otlp
@@ -19,7 +21,11 @@ from ingest.json_records import resolve_environment
 from ingest.payload import Decoded
 from ingest.template import MASK_VERSION
 from storage.batch import Batch, Kind
+from storage.dead_letters import DeadLetter, DeadLetters
+from storage.frames import decode_frame
 from storage.ingest import Sink
+
+logger = logging.getLogger(__name__)
 
 # Equal bodies are one delivery sent twice, unless their records carry no time: then only for so long.
 _UNDATED_RETRY_US = 10 * MINUTE_US
@@ -54,7 +60,8 @@ class Receipt:
     """What became of a delivery: counts of records, the first reasons of rejection, the watermark, ids of changes.
 
     `watermark` is the `seq` that a question must wait for to see these records. `spooled`: they are safe on the disk, but
-    not in the database yet, so that `accepted` may still hold duplicates.
+    not in the database yet, so that `accepted` may still hold duplicates. `dead_letter` names what was kept of the
+    rejected records.
     """
 
     accepted: int
@@ -64,6 +71,7 @@ class Receipt:
     watermark: int
     ids: tuple[str, ...] = ()
     spooled: bool = False
+    dead_letter: str = ""
 
 
 class Ingest:
@@ -73,8 +81,9 @@ class Ingest:
     StorageError (StorageUnavailable, StorageFull, StorageBusy) where nothing was kept: send it again.
     """
 
-    def __init__(self, sink: Sink, settings: Settings) -> None:
+    def __init__(self, sink: Sink, settings: Settings, dead_letters: DeadLetters | None = None) -> None:
         self._sink = sink
+        self._dead_letters = dead_letters
         self.max_body_bytes = settings.max_body_bytes
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
@@ -113,8 +122,9 @@ class Ingest:
         """Take a delivery of another form: `decode` makes records of its body; equal bodies of one `form` are retries."""
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
         errors = tuple(decoded.errors)
+        letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded)
         if not decoded.records:
-            return Receipt(0, 0, decoded.rejected, errors, await self._sink.latest_seq())
+            return Receipt(0, 0, decoded.rejected, errors, await self._sink.latest_seq(), dead_letter=letter)
         done = await self._sink.take(batch)
         return Receipt(
             accepted=done.accepted,
@@ -124,7 +134,55 @@ class Ingest:
             watermark=done.seq,
             ids=done.ids,
             spooled=done.spooled,
+            dead_letter=letter,
         )
+
+    async def replay(self, letter_id: str) -> Receipt:
+        """Take what a dead letter holds once more, and drop the letter if nothing of it is rejected again.
+
+        Raises NotFound, and whatever taking it raises.
+        """
+        letters = self._dead_letters
+        if letters is None:
+            raise NotFound("There are no dead letters here.")
+        letter, body = await asyncio.to_thread(letters.read, letter_id)
+        receipt = await (self._replay_delivery(body) if letter.form == "delivery" else self._replay(letter, body))
+        if not receipt.rejected:
+            await asyncio.to_thread(letters.drop, letter_id)
+        return receipt
+
+    async def _replay_delivery(self, frame: bytes) -> Receipt:
+        done = await self._sink.take(await asyncio.to_thread(decode_frame, frame))
+        errors = (done.reason,) if done.reason else ()
+        return Receipt(done.accepted, done.duplicate, done.refused, errors, done.seq, done.ids, done.spooled)
+
+    async def _replay(self, letter: DeadLetter, body: bytes) -> Receipt:
+        accept = {"logs": self.accept_logs, "changes": self.accept_changes, "events": self.accept_events}
+        delivery = Delivery(body, "application/x-ndjson", environment=letter.environment)
+        if letter.source == "json" and letter.kind in accept:
+            return await accept[letter.kind](delivery)
+        return await self.accept_alerts(delivery, letter.source)
+
+    def _keep_refused(self, form: str, batch: Batch, decoded: Decoded[Any]) -> str:
+        """Keep the refused records as a dead letter and return its id, or nothing; they must not cost the good ones."""
+        if not decoded.refused or self._dead_letters is None:
+            return ""
+        letter = DeadLetter(
+            id="",
+            kept_us=batch.received_us,
+            form="records",
+            kind=batch.kind,
+            source=form,
+            environment=batch.environment,
+            records=decoded.rejected,
+            kept=len(decoded.refused),
+            reasons=tuple(decoded.errors),
+        )
+        try:
+            return self._dead_letters.keep(letter, b"\n".join(decoded.refused))
+        except StorageError as exc:
+            logger.warning("Rejected records could not be kept", extra={"reason": str(exc)})
+            return ""
 
     def _decode(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> tuple[Decoded[Any], Batch]:
         now_us = time.time_ns() // 1000

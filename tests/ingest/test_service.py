@@ -5,14 +5,19 @@ import contextlib
 import gzip
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from domain.errors import PayloadError, PayloadTooLarge
+from domain.errors import NotFound, PayloadError, PayloadTooLarge
 from domain.settings import Settings
+from domain.telemetry import Level, LogEvent
 from ingest.service import Delivery, Ingest, Receipt
+from storage.batch import Batch
 from storage.database import Database
+from storage.dead_letters import DeadLetters
+from storage.frames import Head, encode_frame
 from storage.ingest import IngestStore
 
 TIME = "2024-03-01T10:42:00Z"
@@ -337,3 +342,56 @@ async def test_bodies_have_a_bound(ingest: Ingest, environment: str) -> None:
     bomb = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
     with pytest.raises(PayloadTooLarge):
         await ingest.accept_logs(Delivery(bomb, "application/json", "gzip", environment))
+
+
+async def test_refused_records_are_kept_and_can_be_taken_again(
+    ingest: Ingest, database: Database, environment: str, tmp_path: Path
+) -> None:
+    letters = DeadLetters(tmp_path)
+    keeping = Ingest(ingest._sink, Settings(), letters)
+    bad = [line(timestamp="yesterday"), 5]
+    receipt = await keeping.accept_logs(delivery(environment, [line(), *bad]))
+    again = await keeping.accept_logs(delivery(environment, [line(), *bad]))
+    assert (counts(receipt), counts(again)) == ((1, 0, 2), (0, 1, 2))
+    (letter,) = letters.find_all()
+    assert receipt.dead_letter == again.dead_letter == letter.id
+    assert (letter.kind, letter.source, letter.environment, letter.records, letter.kept) == (
+        "logs", "json", environment, 2, 2,
+    )  # fmt: skip
+    assert letter.reasons == receipt.errors
+    _, body = letters.read(letter.id)
+    assert [json.loads(record) for record in body.splitlines()] == bad
+    # It is no better than it was.
+    assert counts(await keeping.replay(letter.id)) == (0, 0, 2)
+    assert letters.count() == 1
+    # Somebody has mended it, or a newer program reads it.
+    mended = letters.keep(letter, json.dumps(line("order 9 placed")).encode())
+    assert counts(await keeping.replay(mended)) == (1, 0, 0)
+    assert [one.id for one in letters.find_all()] == [letter.id]
+    assert await stored(database, environment) == (2, 2)
+    with pytest.raises(NotFound):
+        await keeping.replay(mended)
+
+
+async def test_what_cannot_be_sent_again_alone_is_not_kept(ingest: Ingest, environment: str, tmp_path: Path) -> None:
+    keeping = Ingest(ingest._sink, Settings(), DeadLetters(tmp_path))
+    receipt = await keeping.accept_topology(delivery(environment, {"edges": [{"source": "a"}]}))
+    assert (receipt.rejected, receipt.dead_letter) == (1, "")
+    many = await keeping.accept_logs(delivery(environment, [line("x" * 60_000, timestamp="no") for _ in range(40)]))
+    (letter,) = DeadLetters(tmp_path).find_all()
+    assert (many.rejected, letter.records) == (40, 40)
+    assert 10 < letter.kept < 20
+
+
+async def test_a_dead_delivery_is_taken_again_under_its_first_name(
+    ingest: Ingest, database: Database, environment: str, tmp_path: Path
+) -> None:
+    letters = DeadLetters(tmp_path)
+    keeping = Ingest(ingest._sink, Settings(), letters)
+    event = LogEvent(environment, 1_700_000_000_000_000, "web", Level.INFO, "hello", 7, "hello")
+    batch = Batch(environment, "logs", "once", 5, logs=[event])
+    for expected in ((1, 0, 0), (0, 1, 0)):
+        letter = letters.keep_delivery(Head.of(batch), encode_frame(batch), "the table was full")
+        assert counts(await keeping.replay(letter)) == expected
+    assert letters.count() == 0
+    assert await stored(database, environment) == (1, 1)
