@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import ask, backfill, dead_letters, demo, ingest, keys, mcp, records, serve, stack, topology
+from cli.commands import (
+    ask,
+    backfill,
+    dead_letters,
+    demo,
+    ingest,
+    keys,
+    mcp,
+    records,
+    retention,
+    serve,
+    stack,
+    topology,
+)
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
 
@@ -82,6 +95,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
     app.add_typer(_dead_letters(), name="dead-letters")
+    app.add_typer(_retention(), name="retention")
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
@@ -110,6 +124,13 @@ def _dead_letters() -> typer.Typer:
     app.command("show")(dead_letters.show)
     app.command("replay")(dead_letters.replay)
     app.command("drop")(dead_letters.drop)
+    return app
+
+
+def _retention() -> typer.Typer:
+    app = typer.Typer(help="For how long raw telemetry is kept.", no_args_is_help=True)
+    app.command("status")(retention.status)
+    app.command("run")(retention.run)
     return app
 
 

@@ -179,6 +179,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.incidents import IncidentStore
     from storage.ingest import IngestStore
     from storage.keys import KeyStore
+    from storage.retention import Retention
     from storage.spooled import SpooledStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
@@ -210,7 +211,10 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         keys=KeyStore(database),
         embedder=embedder,
         vectors=vectors,
-        followers=(TemplateEmbedding(vectors, embedder),) if embedder else (),
+        followers=(
+            Retention(database, settings.retention_days),
+            *((TemplateEmbedding(vectors, embedder),) if embedder else ()),
+        ),
     )
 
 

@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds that a reply to a delivery waits for the database, to count duplicates; it is safe before.",
     )
+    retention_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="Days after their arrival for which log events, spans and metric points are kept; 0 keeps them for ever.",
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."

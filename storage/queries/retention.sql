@@ -1,0 +1,26 @@
+-- Everything that arrived before the first delivery that is young enough, and that the topology has dealt with. Not "the last
+-- one that is too old": after a clock was wrong for a while, that one may lie among the newest.
+-- name: retention_cutoff
+SELECT LEAST(
+  COALESCE((SELECT MIN(seq) - 1 FROM ingest_batch WHERE received_us >= ?), (SELECT seq FROM ingest_clock WHERE id = 1)),
+  (SELECT seq FROM follower WHERE name = 'topology'))
+
+-- name: retention_drop_logs
+DELETE FROM log_event WHERE seq <= ? ORDER BY seq LIMIT ?
+
+-- name: retention_drop_spans
+DELETE FROM span WHERE seq <= ? ORDER BY seq LIMIT ?
+
+-- name: retention_drop_metrics
+DELETE FROM metric_point WHERE seq <= ? ORDER BY seq LIMIT ?
+
+-- name: retention_counts
+SELECT (SELECT COUNT(*) FROM log_event FORCE INDEX (by_seq) WHERE seq <= ?),
+  (SELECT COUNT(*) FROM span FORCE INDEX (by_seq) WHERE seq <= ?),
+  (SELECT COUNT(*) FROM metric_point FORCE INDEX (by_seq) WHERE seq <= ?)
+
+-- name: retention_oldest
+SELECT MIN(received_us) FROM ingest_batch WHERE seq >= LEAST(
+  COALESCE((SELECT MIN(seq) FROM log_event), 18446744073709551615),
+  COALESCE((SELECT MIN(seq) FROM span), 18446744073709551615),
+  COALESCE((SELECT MIN(seq) FROM metric_point), 18446744073709551615))
