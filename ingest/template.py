@@ -13,15 +13,20 @@ Words always survive, so "started" and "stopped" never share a template. Every o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from blake3 import blake3
 
-MASK_VERSION = 1
+from ingest.words import says_event
+
+MASK_VERSION = 2
 MASK_CHARS = 4096
 VARIABLE = "<*>"
 
 _CACHED_SHAPES = 50_000
 _ROUNDS = 8
+_BETWEEN = "\x1e"  # ASCII's record separator
+_JOINED_CHARS = 4_000_000
 
 _SOURCE_FILE = (
     r"(?:java|kt|scala|groovy|py|pyx|go|js|mjs|ts|tsx|jsx|rb|cs|fs|cpp|cc|cxx|hpp|rs|php|swift|exs?|erl|lua|pl)"
@@ -43,13 +48,16 @@ _ZEROES = bytes(ord("0") if chr(code) in "123456789" else code for code in range
 # The alternatives are tried in this order at each place. In a shape every digit outside of what is kept is a 0.
 _MASK = re.compile(
     r"""
-    (?P<label>                                        # an identifier by its label: order_id=..., "userId":"..."
+    (?P<plain>(?<!\S)(?:                               # words that nothing below can match, many at once
+      (?!(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[,\ ])[A-Za-z]++[,;.]?
+      (?:\ (?![=:])|\Z))++)
+  | (?P<label>                                        # an identifier by its label: order_id=..., "userId":"..."
       (?<![A-Za-z])(?:[Uu][Uu]|[Gg][Uu]|[PpTtUuSs])?[Ii][Dd]
       | (?<=[a-z])(?:Id|ID|Uuid|UUID|Token)
       | (?<![A-Za-z])(?:[Tt]oken|[Ss]ession|[Uu]uid|UUID)
       | (?<![A-Za-z])(?:user|username|userName|user_name|host|hostname|ip|addr|address|email|phone)(?=[\x22']?\s?=|[\x22']:)
     )(?P<assign>[\x22']?\s?[=:]\s?[\x22']?)
-    (?!<\*>|(?:null|None|nil|undefined|true|false)(?![\w<]))[^\s\x22',;&()\[\]{}=:]+
+    (?!<\*>|(?:null|None|nil|undefined|true|false)(?![\w<]))(?P<value>[^\s\x22',;&()\[\]{}=:]+)
   | \b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\ (?=[A-Z0])   # weekday and month of a date: only before digits
       (?:0{1,2}\ )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0(?:[:,. ]{0,2}0)*
   | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0{1,2},?\ 0(?:[:.,]?0)*
@@ -68,11 +76,38 @@ _MASK = re.compile(
 )
 # Every alternative needs one of these; a line of words alone is its own template.
 _MAY_VARY = re.compile(r"[0-9@=:\"']|eyJ")
+_MAY_VARY_AGAIN = re.compile(r"[0-9@\x22']|eyJ|>[A-Za-z]")
 _RUN = re.compile(r"<\*>(?:[\s,;:/|._+-]*<\*>)+")
 _NAMED = re.compile(r"([A-Za-z]{2,})0+(?:((?<!00)[A-Za-z]{3,}))?")
 _HEX = re.compile(r"[0a-f]{6,}|[0A-F]{6,}")
 
-_templates: dict[str, tuple[int, str]] = {}
+
+class _Cache:
+    """Templates by shape, in two generations: what was not asked for since the last turn is dropped at the next."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.young: dict[str, tuple[int, str]] = {}
+        self._old: dict[str, tuple[int, str]] = {}
+
+    def find(self, shape: str) -> tuple[int, str]:
+        """Return the template of a shape that is not in `young`, and keep it there."""
+        found = self._old.get(shape)
+        if found is None:
+            text = _mask_shape(shape)
+            found = (template_id(text), text)
+        if len(self.young) >= self._size:
+            self._old, self.young = self.young, {}
+        self.young[shape] = found
+        return found
+
+
+_cache = _Cache(_CACHED_SHAPES)
+
+
+def forget() -> None:
+    """Empty the cache of templates, so that a measurement begins cold; changes no result."""
+    _cache.__init__(_CACHED_SHAPES)  # type: ignore[misc]  # in place: others hold it
 
 
 def mask(message: str) -> str:
@@ -86,14 +121,13 @@ def mask(message: str) -> str:
 def template_of(message: str) -> tuple[int, str]:
     """Return the 63-bit template id of a message and the masked text."""
     shape = _shape(message)
-    found = _templates.get(shape)
-    if found is None:
-        text = _mask_shape(shape)
-        found = (template_id(text), text)
-        if len(_templates) >= _CACHED_SHAPES:
-            _templates.clear()
-        _templates[shape] = found
-    return found
+    return _cache.young.get(shape) or _cache.find(shape)
+
+
+def templates_of(messages: Sequence[str]) -> list[tuple[int, str]]:
+    """Return the template id and the masked text of each message: the same as `template_of` of each, but faster."""
+    young, find = _cache.young, _cache.find
+    return [young.get(shape) or find(shape) for shape in _shapes(messages)]
 
 
 def template_id(text: str) -> int:
@@ -116,6 +150,21 @@ def _shape(message: str) -> str:
     return "".join(parts)
 
 
+def _shapes(messages: Sequence[str]) -> list[str]:
+    """Return the shape of each message; digits are written over in all of them at once."""
+    joined = _BETWEEN.join(messages)
+    if len(joined) > _JOINED_CHARS and len(messages) > 1:
+        half = len(messages) // 2
+        return _shapes(messages[:half]) + _shapes(messages[half:])
+    shapes = _zero(joined).split(_BETWEEN)
+    if len(shapes) != len(messages):  # one of them holds what was to stand between them
+        return [_shape(message) for message in messages]
+    for at, shape in enumerate(shapes):
+        if len(shape) > MASK_CHARS or _may_keep(shape):
+            shapes[at] = _shape(messages[at])
+    return shapes
+
+
 def _may_keep(text: str) -> bool:
     """Tell cheaply whether a line may hold something that `_KEPT` finds."""
     return (
@@ -127,6 +176,8 @@ def _mask_shape(shape: str) -> str:
     # What is masked can change the surroundings of its neighbours: repeat until nothing changes, so that the mask of
     # a mask is itself. Nearly every line is done after the first round; a freak that is not after the last has no words.
     text = _mask_once(shape)
+    if _MAY_VARY_AGAIN.search(text) is None:
+        return text
     for _ in range(_ROUNDS):
         again = _mask_once(_shape(text))
         if again == text:
@@ -149,7 +200,11 @@ def _mask_once(shape: str) -> str:
 
 def _replace(match: re.Match[str]) -> str:
     match match.lastgroup:
-        case "assign":
+        case "plain":
+            return match[0]
+        case "value" if says_event(match["value"]):  # `session: opened`, `host=down`
+            return match[0]
+        case "value":
             return f"{match['label']}{match['assign']}{VARIABLE}"
         case "word":
             return _mask_word(match[0])
