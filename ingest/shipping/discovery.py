@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingest.shipping.tail import Cursor, holds, is_beginning
 
-COMPRESSED = ("*.gz", "*.bz2", "*.xz", "*.zst", "*.lz4", "*.zip", "*.Z")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".Z")
 _MAX_SIBLINGS = 10_000
 
 
@@ -48,7 +48,9 @@ def find_files(patterns: Sequence[str], excluded: Sequence[str]) -> Iterator[Fou
 def is_excluded(path: str, excluded: Sequence[str]) -> bool:
     """Say whether a path or its last part fits one of the patterns, or a compressed file's."""
     name = path.rpartition("/")[2]
-    return any(fnmatch(name, pattern) or fnmatch(path, pattern) for pattern in (*COMPRESSED, *excluded))
+    if name.endswith(COMPRESSED):
+        return True
+    return any(fnmatch(name, pattern) or fnmatch(path, pattern) for pattern in excluded)
 
 
 def look_at(path: str) -> Found | None:

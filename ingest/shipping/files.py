@@ -155,7 +155,7 @@ class FileSource:
 
     def _adopt(self, found: Found) -> None:
         """Take in a file that is not known by its inode: a new one, or a known one of a disk that was renumbered."""
-        for other in self._tails.values():
+        for other in () if self._is_new else self._tails.values():
             cursor = other.cursor
             if cursor.path == found.path and cursor.inode == found.inode and holds_at(cursor, found):
                 del self._tails[other.identity]
