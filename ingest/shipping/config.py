@@ -197,6 +197,7 @@ def _build_source(given: SourceConfig, node: str, *, once: bool) -> Source:
 
 def _files(given: FilesConfig, naming: Naming) -> FileOptions:
     def name_file(path: str) -> Naming:
+        path = _printable(path)
         service = naming.service or Path(path).name.split(".")[0] or "unknown_service"
         attributes: dict[str, Attribute] = {"log.file.path": path, **naming.attributes}
         return Naming(service, naming.node, naming.environment, attributes, naming.is_guess)
@@ -219,6 +220,7 @@ def _files(given: FilesConfig, naming: Naming) -> FileOptions:
 
 def _containers(given: ContainersConfig, naming: Naming) -> FileOptions:
     def name_file(path: str) -> Naming:
+        path = _printable(path)
         service, attributes = name_container(path)
         service = naming.service or service or Path(path).name.split(".")[0]
         return Naming(service, naming.node, naming.environment, {**attributes, **naming.attributes}, naming.is_guess)
@@ -234,6 +236,11 @@ def _containers(given: ContainersConfig, naming: Naming) -> FileOptions:
         join_seconds=given.join_seconds,
         max_open=given.max_open,
     )
+
+
+def _printable(path: str) -> str:
+    """Return a path as text that can be sent: a file's name is any bytes."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_encoding(encoding: str) -> None:

@@ -26,15 +26,12 @@ from ingest.shipping.discovery import (
 from ingest.shipping.formats import Form
 from ingest.shipping.line import Line
 from ingest.shipping.source import Portion
-from ingest.shipping.tail import Chunk, Cursor, Replaced, Tail
+from ingest.shipping.tail import Chunk, Cursor, Replaced, Tail, decode_cursor, encode_cursor
 
 _STARTED = "started"  # the key that says that this source has run before
 _GONE_SECONDS = 3600.0
 _IDLE_SECONDS = 60.0
 _DELETED_SECONDS = 5.0
-
-_decode_cursor = msgspec.msgpack.Decoder(Cursor).decode
-_encode_cursor = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class FileSource:
         self._is_new = _STARTED not in cursors
         for key, value in cursors.items():
             if key != _STARTED:
-                cursor = _decode_cursor(value)
+                cursor = decode_cursor(value)
                 self._tails[cursor.device, cursor.inode] = Tail(key, cursor)
         self._pending[_STARTED] = b""
 
@@ -246,7 +243,7 @@ class FileSource:
         return self._portion(tail, self._assembler(tail).add(chunk, time.time_ns() // 1000), chunk.size)
 
     def _portion(self, tail: Tail, lines: list[Line], size: int = 0) -> Portion:
-        return Portion(lines, {tail.key: _encode_cursor(tail.cursor)}, size)
+        return Portion(lines, {tail.key: encode_cursor(tail.cursor)}, size)
 
     def _begin_again(self, tail: Tail) -> Portion:
         """The file was cut short or is another one: finish what was read, go on in the copy if there is one."""
@@ -267,7 +264,7 @@ class FileSource:
         self._make_ready(tail)
         portion = self._portion(tail, lines)
         if copy is not None:
-            portion.cursors[copy.key] = _encode_cursor(copy.cursor)
+            portion.cursors[copy.key] = encode_cursor(copy.cursor)
         return portion
 
     def _wake_copy(self, tail: Tail) -> Tail | None:
@@ -295,7 +292,7 @@ class FileSource:
             assembler = self._assemblers.get(tail.key) or (self._assembler(tail) if tail.cursor.held else None)
             if assembler is not None and assembler.is_waiting and (lines := assembler.flush_idle()):
                 whole.lines.extend(lines)
-                whole.cursors[tail.key] = _encode_cursor(tail.cursor)
+                whole.cursors[tail.key] = encode_cursor(tail.cursor)
         return whole if whole.lines else None
 
     def _finish(self) -> Portion | None:
@@ -305,7 +302,7 @@ class FileSource:
         for tail in self._tails.values():
             if tail.cursor.held and (lines := self._assembler(tail).flush()):
                 whole.lines.extend(lines)
-                whole.cursors[tail.key] = _encode_cursor(tail.cursor)
+                whole.cursors[tail.key] = encode_cursor(tail.cursor)
         return whole if whole.lines else None
 
     def _drop_deleted(self, tail: Tail, now: float) -> None:
@@ -361,7 +358,7 @@ class FileSource:
         tail.close()
 
     def _save(self, tail: Tail) -> None:
-        self._pending[tail.key] = _encode_cursor(tail.cursor)
+        self._pending[tail.key] = encode_cursor(tail.cursor)
 
     def _forget(self, tail: Tail) -> None:
         self._close(tail)

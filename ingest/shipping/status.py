@@ -14,7 +14,7 @@ import msgspec
 from domain.errors import ShippingError
 from ingest.shipping.discovery import look_at
 from ingest.shipping.state import STATEMENTS
-from ingest.shipping.tail import Cursor
+from ingest.shipping.tail import decode_cursor
 
 _DATABASE = "ship.db"
 
@@ -85,7 +85,7 @@ def seconds_since(moment_us: int) -> float:
 
 def _file_status(source: str, value: bytes) -> FileStatus | None:
     try:
-        cursor = msgspec.msgpack.decode(value, type=Cursor)
+        cursor = decode_cursor(value)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None  # of another kind of source
     if cursor.copy_of:

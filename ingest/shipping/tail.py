@@ -49,6 +49,28 @@ class Cursor(msgspec.Struct, omit_defaults=True):
     cut: int = 0
     was_flushed: bool = False
     copy_of: str = ""
+    is_latin: bool = False
+
+
+_decoder = msgspec.msgpack.Decoder(Cursor)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_cursor(cursor: Cursor) -> bytes:
+    """Return a cursor as it is saved."""
+    try:
+        return _encoder.encode(cursor)
+    except UnicodeEncodeError:  # a file's name is any bytes
+        path = os.fsencode(cursor.path).decode("latin-1")
+        return _encoder.encode(msgspec.structs.replace(cursor, path=path, is_latin=True))
+
+
+def decode_cursor(saved: bytes) -> Cursor:
+    """Return a saved cursor; raises msgspec.DecodeError or its ValidationError for what is none."""
+    cursor = _decoder.decode(saved)
+    if cursor.is_latin:
+        cursor.path, cursor.is_latin = os.fsdecode(cursor.path.encode("latin-1")), False
+    return cursor
 
 
 class Replaced(Exception):

@@ -80,6 +80,22 @@ def test_once_ships_what_is_there_and_then_what_is_new(tmp_path: Path) -> None:
     assert [(file["path"], file["behind"]) for file in found["files"]] == [(str(log), 0)]
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    log = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.log"))
+    log.write_text("one\n")
+    with receiving() as receiver:
+        for message in ("one", "two"):
+            done = _ship_once(tmp_path, f"{tmp_path}/*.log", "--server", receiver.url)
+            assert done.returncode == 0, done.stderr
+            assert receiver.messages[-1] == message
+            with log.open("a") as file:
+                file.write("two\n")
+    assert receiver.messages == ["one", "two"]
+    assert receiver.records[0]["service"] == "caf\\udce9"
+    status = run_command(tmp_path, "ship", "--status", "--state", str(tmp_path / "state"))
+    assert status.returncode == 0, status.stderr
+
+
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     with receiving() as receiver:
         done = subprocess.run(
