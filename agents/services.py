@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.incidents import IncidentStore
     from storage.keys import KeyStore
     from storage.spooled import SpooledStore
+    from storage.symptoms import SymptomStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
@@ -61,6 +62,7 @@ class Services:
     evidence: EvidenceStore
     traces: TraceStore
     keys: KeyStore
+    symptoms: SymptomStore
     sources: Sources = field(default_factory=Sources)
     embedder: Embedder | None = None
     vectors: VectorStore | None = None
@@ -105,6 +107,23 @@ class Services:
             for task in late:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Notice symptoms in what is ingested, for as long as the block lasts, unless the settings say not to."""
+        if not self.settings.notice_symptoms:
+            yield
+            return
+        from agents.watch import SymptomWatch
+
+        stop = asyncio.Event()
+        running = asyncio.create_task(SymptomWatch(self).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            with suppress(TimeoutError):  # an investigation in hand is taken up again by the next process
+                await asyncio.wait_for(running, _STOP_SECONDS)
 
     async def _mend_traces(self) -> None:
         """Close the traces of runs that died, and store those that only reached their file."""

@@ -55,11 +55,12 @@ _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in _HEADERS.item
 
 
 def build_app(services: Services, instance: str = "") -> FastAPI:
-    """Build the application. While it runs, it also keeps the topology graph up to date with what is ingested."""
+    """Build the application. While it runs, it also keeps the topology graph up to date with what is
+    ingested, and notices symptoms."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services.projecting(), mcp.running() if mcp else nullcontext():
+        async with services.projecting(), services.watching(), mcp.running() if mcp else nullcontext():
             yield
 
     app = FastAPI(

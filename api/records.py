@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
-from agents import replies
+from agents import replies, watch
 from agents.services import Services
 from api.auth import Gate
 from domain.times import LATEST_US
 
 type _Environment = Annotated[str, Query(max_length=64, description="Only of this environment; else of all.")]
+type _SymptomStatus = Annotated[Literal["", "open", "recovered", "silent"], Query(description="Only of this status.")]
 type _Limit = Annotated[int, Query(ge=1, le=500)]
 type _Before = Annotated[str, Query(max_length=40, description="Only older than this time.")]
 
@@ -46,6 +47,16 @@ def records_router(services: Services, gate: Gate, instance: str) -> APIRouter:
     async def incident(incident_id: str) -> JSONResponse:
         """One incident with its answer."""
         return JSONResponse(await replies.read_incident(services, incident_id))
+
+    @router.get("/symptoms", dependencies=may_read)
+    async def symptoms(environment: _Environment = "", status: _SymptomStatus = "", limit: _Limit = 50) -> JSONResponse:
+        """The newest symptoms that were noticed without a question."""
+        return JSONResponse({"symptoms": await watch.list_symptoms(services, environment, status, limit)})
+
+    @router.get("/symptoms/{symptom_id}", dependencies=may_read)
+    async def symptom(symptom_id: str) -> JSONResponse:
+        """One symptom."""
+        return JSONResponse(await watch.read_symptom(services, symptom_id))
 
     @router.get("/evidence/{evidence_id}", dependencies=may_read)
     async def evidence(evidence_id: str, environment: _Environment = "") -> JSONResponse:

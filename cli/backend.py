@@ -52,6 +52,8 @@ class Backend(Protocol):
 
     async def incident(self, incident_id: str) -> dict[str, Any]: ...
 
+    async def symptoms(self, environment: str, status: str, limit: int) -> list[dict[str, Any]]: ...
+
     async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]: ...
 
     async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]: ...
@@ -146,6 +148,11 @@ class LocalBackend:
 
         return await replies.read_incident(self._services, incident_id)
 
+    async def symptoms(self, environment: str, status: str, limit: int) -> list[dict[str, Any]]:
+        from agents import watch
+
+        return await watch.list_symptoms(self._services, environment, status, limit)
+
     async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]:
         from agents import replies
 
@@ -232,6 +239,10 @@ class ServerBackend:
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         return await self._call("GET", f"/incidents/{_segment(incident_id)}", {})
+
+    async def symptoms(self, environment: str, status: str, limit: int) -> list[dict[str, Any]]:
+        query = {"environment": environment, "status": status, "limit": limit}
+        return list((await self._call("GET", "/symptoms", query))["symptoms"])
 
     async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]:
         return await self._call("GET", f"/evidence/{_segment(evidence_id)}", {"environment": environment})

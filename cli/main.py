@@ -92,6 +92,7 @@ def build_cli() -> typer.Typer:
     app.command()(backfill.backfill)
     app.command()(records.evidence)
     app.command()(records.incidents)
+    app.command()(records.symptoms)
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
     app.add_typer(_dead_letters(), name="dead-letters")

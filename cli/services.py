@@ -181,6 +181,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.keys import KeyStore
     from storage.retention import Retention
     from storage.spooled import SpooledStore
+    from storage.symptoms import SymptomStore
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
@@ -215,6 +216,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             Retention(database, settings.retention_days),
             *((TemplateEmbedding(vectors, embedder),) if embedder else ()),
         ),
+        symptoms=SymptomStore(database),
     )
 
 

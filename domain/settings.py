@@ -123,6 +123,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Days after their arrival for which log events, spans and metric points are kept; 0 keeps them for ever.",
     )
+    notice_symptoms: bool = Field(
+        default=True, description="Whether `causegraph serve` notices failing, slow and vanishing requests by itself."
+    )
+    symptom_investigations_per_hour: int = Field(
+        default=6, ge=0, description="How many noticed symptoms are investigated unasked within an hour; 0: none."
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."

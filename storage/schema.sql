@@ -8,7 +8,7 @@ CREATE TABLE schema_migration (
 ) ENGINE=InnoDB;
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
-  (3, 'peers', 0), (4, 'vectors', 0);
+  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -365,3 +365,53 @@ CREATE TABLE runbook_vector (
   embedding VECTOR(384) NOT NULL,
   VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine
 ) ENGINE=InnoDB;
+
+-- Requests per operation and slot, by when they ended: what symptoms are noticed in. `durations` is a latency sketch.
+CREATE TABLE request_slot (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  slot_us BIGINT NOT NULL,
+  operation VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  requests INT UNSIGNED NOT NULL,
+  errors INT UNSIGNED NOT NULL,
+  roots INT UNSIGNED NOT NULL,
+  durations VARCHAR(4000) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  PRIMARY KEY (environment, service, slot_us, operation)
+) ENGINE=InnoDB;
+
+-- Up to where (time of the records) the requests of a service were judged, and how late its records come.
+CREATE TABLE watched_service (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  evaluated_us BIGINT NOT NULL,
+  lag_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, service)
+) ENGINE=InnoDB;
+
+-- Symptoms that were noticed without a question. `decided` says that it is settled whether one leads to an
+-- investigation; `incident_id` is that investigation, '' where there is none.
+CREATE TABLE symptom (
+  id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  operation VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  status VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  started_us BIGINT NOT NULL,
+  noticed_us BIGINT NOT NULL,
+  ended_us BIGINT NULL,
+  bad BIGINT UNSIGNED NOT NULL,
+  requests BIGINT UNSIGNED NOT NULL,
+  usual DOUBLE NOT NULL,
+  slow_us BIGINT NOT NULL,
+  roots BIGINT UNSIGNED NOT NULL,
+  opened_us BIGINT NOT NULL,
+  incident_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  decided TINYINT(1) NOT NULL,
+  PRIMARY KEY (id),
+  KEY by_time (environment, noticed_us),
+  KEY by_decision (decided, opened_us)
+) ENGINE=InnoDB;
+
+-- 'symptoms' begins with what comes from now on.
+INSERT INTO follower (name, seq) VALUES ('symptoms', 0);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,38 @@ def incidents(
     print_table(make_console(), columns, rows)
 
 
+def symptoms(
+    environment: Environment = "",
+    still_open: Annotated[bool, typer.Option("--open", help="Only those that are not over.")] = False,
+    limit: Limit = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what `causegraph serve` noticed without being asked: requests that fail, crawl or stay away.
+
+    The times are those of the records. An incident is the investigation that a symptom led to: `causegraph incidents ID`.
+    """
+    from cli.answer import print_table
+
+    every = _fetch(lambda backend: backend.symptoms(environment, "open" if still_open else "", limit))
+    if as_json:
+        print_json({"symptoms": every})
+        return
+    columns = ("started", "id", "environment", "status", "noticed after", "incident", "what")
+    rows = [
+        (
+            _second(s["started"]),
+            s["id"],
+            s["environment"],
+            s["status"],
+            f"{_seconds_between(s['started'], s['noticed']):.0f} s",
+            s["incident_id"],
+            s["text"],
+        )
+        for s in every
+    ]
+    print_table(make_console(), columns, rows)
+
+
 def list_traces(environment: Environment = "", limit: Limit = 20, as_json: JsonFlag = False) -> None:
     """List how questions were answered: one trace for each run of the agents."""
     from cli.answer import print_table
@@ -107,6 +140,10 @@ def show_trace(
 
 def _second(text: str) -> str:
     return text[:19].replace("T", " ")
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def _fetch[T](read: Callable[[Backend], Awaitable[T]]) -> T:

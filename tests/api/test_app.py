@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agents.services import Services
+from agents.watch import SymptomWatch
 from api.app import build_app
 from api.errors import status_of
 from domain import errors
@@ -344,3 +345,35 @@ def test_every_error_has_a_status() -> None:
         "AccessError": 401,
     }
     assert status_of(errors.AccessError(), known_caller=True) == 403
+
+
+async def test_symptoms_are_listed_and_found(client: httpx.AsyncClient, services: Services, environment: str) -> None:
+    now = time.time_ns() // 1000
+    start = now - now % (60 * SECOND_US) - 1200 * SECOND_US
+    spans = [
+        {
+            "traceId": f"{number + 1:032x}",
+            "spanId": f"{number + 1:016x}",
+            "name": "GET /cart",
+            "kind": 2,
+            "startTimeUnixNano": str((start + number * SECOND_US) * 1000),
+            "endTimeUnixNano": str((start + number * SECOND_US + 30_000) * 1000),
+            "status": {"code": 2 if number >= 600 else 1},
+        }
+        for number in range(800)
+    ]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "cart"}}]}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+    assert (await client.post("/v1/traces", json=body, params={"environment": environment})).status_code == 200
+    settings = services.settings.model_copy(update={"symptom_investigations_per_hour": 0})
+    watch = SymptomWatch(replace(services, settings=settings))
+    while (await watch.store.place())[0] < (await watch.store.place())[1]:
+        await watch.advance()
+    (symptom,) = (await client.get("/symptoms", params={"environment": environment})).json()["symptoms"]
+    assert (symptom["service"], symptom["status"], symptom["at_entry"]) == ("cart", "open", True)
+    assert "requests of cart GET /cart failed" in symptom["text"]
+    assert (await client.get(f"/symptoms/{symptom['id']}")).json() == symptom
+    assert (await client.get("/symptoms/sym-0")).status_code == 404
+    assert (await client.get("/symptoms", params={"status": "closed"})).status_code == 422
+    recovered = await client.get("/symptoms", params={"environment": environment, "status": "recovered"})
+    assert recovered.json() == {"symptoms": []}
