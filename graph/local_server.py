@@ -115,19 +115,25 @@ class FalkorDBServer:
         """
         lines = [
             "port 0",
-            f'unixsocket "{self.socket}"',
+            f"unixsocket {_quoted(self.socket)}",
             "unixsocketperm 700",
             "protected-mode yes",
             "daemonize no",
             "set-proc-title no",  # the command line keeps naming this file
-            f'dir "{self.data}"',
+            f"dir {_quoted(self.data)}",
             "appendonly yes",
             "appendfsync always",
             'save ""',
             "aof-load-truncated yes",
-            f'loadmodule "{binaries.module}" THREAD_COUNT {self.threads}',
+            f"loadmodule {_quoted(binaries.module)} THREAD_COUNT {self.threads}",
         ]
         return "# Written at each start of the local stack; changes are lost.\n" + "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    """A path as a word of `redis.conf`: quotes, backslashes and ends of lines in it end neither the word nor the line."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return '"' + "".join(escapes.get(char, char) for char in str(path)) + '"'
 
 
 def ask_redis(path: Path, *words: str) -> str:

@@ -179,7 +179,7 @@ class MariaDBServer:
 def _quoted(line: str) -> str:
     """A line of an option file, where a bare `#` in a path would start a comment."""
     name, equals, value = line.partition("=")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'{name}="{escaped}"' if equals else line
 
 
