@@ -41,16 +41,30 @@ RETURN a.id, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_
 // name: calls_from
 UNWIND $services AS service
 MATCH (a:Service {name: service})-[r:CALLS]->(b:Service)
-WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
 RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
 LIMIT $limit
 
 // name: calls_to
 UNWIND $services AS service
 MATCH (b:Service {name: service})<-[r:CALLS]-(a:Service)
-WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+WHERE r.valid_from_us <= $until_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $since_us)
 RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
 LIMIT $limit
+
+// Calls that held at one moment and not at another, whether or not another interval of the same pair did.
+// name: calls_only_at
+MATCH (a:Service)-[r:CALLS]->(b:Service)
+WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+  AND (r.valid_from_us > $other_us OR r.valid_to_us <= $other_us)
+RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: pairs_at
+UNWIND $pairs AS p
+MATCH (a:Service {name: p[0]}) WITH p, a MATCH (b:Service {name: p[1]}) WITH p, a, b
+MATCH (a)-[r:CALLS]->(b)
+WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us > $moment_us)
+RETURN DISTINCT p[0], p[1]
 
 // name: runs_on_from
 UNWIND $services AS service

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from redis.asyncio.client import Redis
 from domain.errors import GraphError, GraphUnavailable, SettingsError
 from graph.ontology import ChangeNode, Edge, EdgeKind, Emission, ServiceNode
 from graph.topology import TopologyGraph
+from graph.view import as_networkx, find_paths
 
 HOSTILE = [
     "'}) DETACH DELETE n //",
@@ -254,3 +256,26 @@ async def test_an_edge_can_be_removed_with_a_service_that_has_no_other(
     assert await topology.services(environment) == ["a", "b", "c", "x"]
     await topology.remove_lone_services(environment, ["a", "b", "c", "x", "never"])
     assert await topology.services(environment) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_paths_and_diffs_are_those_of_the_whole_graph(
+    topology: TopologyGraph, environment: str, seed: int
+) -> None:
+    choose = random.Random(seed)
+    names = [f"s{n}" for n in range(14)]
+    edges = {}
+    for _ in range(60):
+        source, target, since = choose.choice(names), choose.choice(names), choose.randrange(0, 90, 10)
+        edges[source, target, since] = edge(source, target, since, choose.choice([since + 10, since + 40, None]))
+    await topology.ensure_indexes(environment)
+    await topology.write_edges(environment, edges.values())
+    for moment, other in ((25, 65), (65, 25), (5, 95)):
+        held = [one for one in edges.values() if one.holds(moment)]
+        before = {(one.source, one.target) for one in edges.values() if one.holds(other)}
+        added, _ = await topology.diff(environment, other, moment)
+        assert set(added) == {one for one in held if (one.source, one.target) not in before}
+        for cause, symptom, hops in (("s0", "s1", 6), ("s2", "s3", 3), ("s4", "s5", 1)):
+            expected = find_paths(as_networkx(held), cause, symptom, hops, 1000)
+            found = await topology.paths(environment, cause, symptom, moment, hops, 1000)
+            assert sorted(map(tuple, found)) == sorted(map(tuple, expected))
