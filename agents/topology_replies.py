@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import GraphError, NotFound, QuestionError
 from domain.telemetry import DEFAULT_ENVIRONMENT
-from domain.times import format_us
+from domain.times import MINUTE_US, Window, floor_slot, format_us
 from graph.ontology import Edge
 from graph.picture import topology_svg
 from ingest.fields import clean_environment
+from storage.call_minutes import CallMinute, CallMinutes, sum_by_edge
 from storage.topology import CLIENT_SPANS
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Those that count calls; a point of a metric says that there were some, not how many.
 _COUNTING = ("traces", CLIENT_SPANS)
+# What an edge was like lately is told of so many minutes before the moment that is looked at.
+_LATELY_US = 15 * MINUTE_US
+_MOST_MINUTES_US = 24 * 60 * MINUTE_US
 _AROUND_CHAIN = 6  # further callers and callees of each service of a chain, those that are called most
 
 
@@ -27,7 +31,57 @@ async def read_topology(services: Services, environment: str = "", at_us: int | 
     environment, at_us = _place(environment), _moment(at_us)
     up_to_date = await _catch_up(services)
     edges = await services.graph.edges_as_of(environment, at_us)
-    return {"environment": environment, "at": format_us(at_us), "edges": call_lines(edges), "up_to_date": up_to_date}
+    lines = call_lines(edges)
+    lately = await _lately(services, environment, at_us)
+    for line in lines:
+        found = lately.get((line["source"], line["target"]))
+        line["lately"] = None if found is None else {"minutes": _LATELY_US // MINUTE_US, **_rates(found)}
+    return {"environment": environment, "at": format_us(at_us), "edges": lines, "up_to_date": up_to_date}
+
+
+async def read_calls(
+    services: Services,
+    caller: str,
+    callee: str,
+    environment: str = "",
+    from_us: int | None = None,
+    to_us: int | None = None,
+) -> dict[str, Any]:
+    """Return the calls from one service to another per minute, at most of a day; by default of the last hour.
+
+    Minutes in which there were none are left out. Raises QuestionError for times that make no window.
+    """
+    environment, end_us = _place(environment), _moment(to_us)
+    start_us = end_us - 60 * MINUTE_US if from_us is None else from_us
+    if not 0 <= end_us - start_us <= _MOST_MINUTES_US:
+        raise QuestionError("`from` and `to`: a window of at most a day is needed.")
+    up_to_date = await _catch_up(services)
+    window = Window(floor_slot(start_us, MINUTE_US), end_us)
+    minutes = await CallMinutes(services.database).of_edge(environment, caller, callee, window)
+    return {
+        "environment": environment,
+        "source": caller,
+        "target": callee,
+        "from": format_us(window.start_us),
+        "to": format_us(window.end_us),
+        "minutes": [{"minute": format_us(m.minute_us), "observed_by": m.observed_by, **_rates(m)} for m in minutes],
+        "up_to_date": up_to_date,
+    }
+
+
+async def _lately(services: Services, environment: str, at_us: int) -> Mapping[tuple[str, str], CallMinute]:
+    last_us = floor_slot(at_us, MINUTE_US) + MINUTE_US
+    window = Window(max(0, last_us - _LATELY_US), last_us)
+    return sum_by_edge(await CallMinutes(services.database).between(environment, window))
+
+
+def _rates(minute: CallMinute) -> dict[str, Any]:
+    return {
+        "calls": minute.count,
+        "errors": minute.errors,
+        "p50_ms": round(minute.durations.quantile_us(0.5) / 1000, 3),
+        "p95_ms": round(minute.durations.quantile_us(0.95) / 1000, 3),
+    }
 
 
 async def read_paths(
@@ -74,8 +128,20 @@ async def draw_topology(
     services: Services, environment: str = "", at_us: int | None = None, *, styled: bool = True
 ) -> str:
     """Return who called whom as of a moment as a picture."""
+    environment, at_us = _place(environment), _moment(at_us)
     await _catch_up(services)
-    return topology_svg(await services.graph.edges_as_of(_place(environment), _moment(at_us)), styled=styled)
+    edges = await services.graph.edges_as_of(environment, at_us)
+    lately = await _lately(services, environment, at_us)
+    notes = {pair: _tell_lately(_rates(found)) for pair, found in lately.items()}
+    return topology_svg(edges, notes=notes, styled=styled)
+
+
+def _tell_lately(rates: Mapping[str, Any]) -> str:
+    minutes = _LATELY_US // MINUTE_US
+    return (
+        f"in the last {minutes} minutes {rates['calls']} calls, {rates['errors']} failed, half within "
+        f"{rates['p50_ms']:g} ms, 95 % within {rates['p95_ms']:g} ms"
+    )
 
 
 async def draw_answer(services: Services, environment: str, answer: Mapping[str, Any]) -> str:

@@ -57,6 +57,18 @@ def topology_router(services: Services, gate: Gate) -> APIRouter:
             raise QuestionError("`from` and `to`: two times are needed.")
         return await topology_replies.read_diff(services, earlier_us, later_us, environment)
 
+    @router.get("/topology/calls", dependencies=may_read)
+    async def calls(
+        caller: _Name,
+        callee: _Name,
+        environment: _Environment = "",
+        since: Annotated[str, Query(alias="from", max_length=40)] = "",
+        to: _Time = "",
+    ) -> dict[str, Any]:
+        """The calls from one service to another per minute: count, errors, durations. Default: the last hour."""
+        window = read_time("from", since), read_time("to", to)
+        return await topology_replies.read_calls(services, caller, callee, environment, *window)
+
     @router.get("/topology.svg", dependencies=[Depends(may_look)], response_class=Response)
     async def picture(environment: _Environment = "", at: _Time = "") -> Response:
         """The same as a picture. A session of the pages will do in place of a key."""

@@ -66,6 +66,10 @@ class Backend(Protocol):
 
     async def topology_diff(self, earlier_us: int, later_us: int, environment: str) -> dict[str, Any]: ...
 
+    async def topology_calls(
+        self, caller: str, callee: str, environment: str, from_us: int | None, to_us: int | None
+    ) -> dict[str, Any]: ...
+
     async def topology_picture(self, environment: str, at_us: int | None) -> str: ...
 
 
@@ -183,6 +187,13 @@ class LocalBackend:
 
         return await topology_replies.read_diff(self._services, earlier_us, later_us, environment)
 
+    async def topology_calls(
+        self, caller: str, callee: str, environment: str, from_us: int | None, to_us: int | None
+    ) -> dict[str, Any]:
+        from agents import topology_replies
+
+        return await topology_replies.read_calls(self._services, caller, callee, environment, from_us, to_us)
+
     async def topology_picture(self, environment: str, at_us: int | None) -> str:
         from agents import topology_replies
 
@@ -264,6 +275,13 @@ class ServerBackend:
     async def topology_diff(self, earlier_us: int, later_us: int, environment: str) -> dict[str, Any]:
         query = {"from": _time_text(earlier_us), "to": _time_text(later_us), "environment": environment}
         return await self._call("GET", "/topology/diff", query)
+
+    async def topology_calls(
+        self, caller: str, callee: str, environment: str, from_us: int | None, to_us: int | None
+    ) -> dict[str, Any]:
+        times = {name: _time_text(at) for name, at in (("from", from_us), ("to", to_us)) if at is not None}
+        query = {"caller": caller, "callee": callee, "environment": environment, **times}
+        return await self._call("GET", "/topology/calls", query)
 
     async def topology_picture(self, environment: str, at_us: int | None) -> str:
         response = await self._request("GET", "/topology.svg", {"environment": environment, **_at(at_us)})

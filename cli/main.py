@@ -114,6 +114,7 @@ def _topology() -> typer.Typer:
     app = typer.Typer(help="Who called whom, at any time.", no_args_is_help=True)
     app.command("show")(topology.show)
     app.command("path")(topology.path)
+    app.command("calls")(topology.calls)
     app.command("diff")(topology.diff)
     app.command("import")(topology.import_file)
     return app

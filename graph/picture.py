@@ -48,12 +48,17 @@ class _Column:
 
 
 def topology_svg(
-    edges: Iterable[Edge], highlight: Sequence[str] = (), anomalous: Collection[str] = (), *, styled: bool = True
+    edges: Iterable[Edge],
+    highlight: Sequence[str] = (),
+    anomalous: Collection[str] = (),
+    *,
+    notes: Mapping[Pair, str] | None = None,
+    styled: bool = True,
 ) -> str:
     """Return a picture of the CALLS among these edges, as an `<svg>` element that is also a whole file.
 
     `highlight` is a causal chain, cause first, symptom last; it is drawn even where no edge is known between two of its
-    services. `anomalous` services are marked. With `styled` false the colours are left to a page that brings
+    services. `anomalous` services are marked. `notes` are told of a call where one points at it. With `styled` false the colours are left to a page that brings
     `PICTURE_STYLE` itself.
     """
     view = as_networkx(edge for edge in edges if edge.kind == "CALLS")
@@ -62,7 +67,9 @@ def topology_svg(
     columns = _columns(layout)
     ports = _ports(layout)
     lines = [
-        _draw_call(pair, layout, columns, ports, view.get_edge_data(*pair), chained=pair in chain)
+        _draw_call(
+            pair, layout, columns, ports, view.get_edge_data(*pair), (notes or {}).get(pair, ""), chained=pair in chain
+        )
         for pair in sorted(layout.ways, key=lambda pair: (pair in chain, pair))
     ]
     boxes = [
@@ -128,6 +135,7 @@ def _draw_call(
     columns: Sequence[_Column],
     ports: Mapping[tuple[Pair, Point], float],
     call: Mapping[str, Any] | None,
+    note: str,
     *,
     chained: bool,
 ) -> str:
@@ -152,7 +160,7 @@ def _draw_call(
     tip = (columns[first].right, start, _TIP) if turned else (columns[first + len(way) - 1].left, end, -_TIP)
     arrow = f"M{_n(tip[0])} {_n(tip[1])}l{_n(tip[2])} {_n(-_TIP / 2)}v{_n(_TIP)}z"
     return (
-        f'<g class="{_call_classes(call, chained=chained)}"><title>{_text(_tell_call(pair, call))}</title>'
+        f'<g class="{_call_classes(call, chained=chained)}"><title>{_text(_tell_call(pair, call, note))}</title>'
         f'<path class="call" d="{"".join(path)}"/><path class="tip" d="{arrow}"/></g>'
     )
 
@@ -168,13 +176,14 @@ def _call_classes(call: Mapping[str, Any] | None, *, chained: bool) -> str:
     return " ".join([*classes, *(["chain"] if chained else [])])
 
 
-def _tell_call(pair: Pair, call: Mapping[str, Any] | None) -> str:
+def _tell_call(pair: Pair, call: Mapping[str, Any] | None, note: str) -> str:
     source, target = map(_plain, pair)
     if call is None:
         return f"{source} calls {target}: inferred"
     since = f", since {format_us(call['valid_from_us'])}" if call["valid_from_us"] else ""
     seen = "stated" if call["stated"] else f"seen {call['count']} times, {call['errors']} failed"
-    return f"{source} calls {target}: {seen}{since} ({', '.join(map(_plain, call['observed_by']))})"
+    told = f"{source} calls {target}: {seen}{since} ({', '.join(map(_plain, call['observed_by']))})"
+    return f"{told}; {note}" if note else told
 
 
 def _draw_service(name: str, column: _Column, y: float, classes: str) -> str:

@@ -8,7 +8,7 @@ CREATE TABLE schema_migration (
 ) ENGINE=InnoDB;
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
-  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0);
+  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -415,3 +415,18 @@ CREATE TABLE symptom (
 
 -- 'symptoms' begins with what comes from now on.
 INSERT INTO follower (name, seq) VALUES ('symptoms', 0);
+
+-- Calls per minute and edge, with a latency sketch (`durations`, on the caller's side): they outlive the spans. Each call
+-- counts once; one to a peer is taken out again when a span comes late that took it.
+CREATE TABLE call_minute (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  caller VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  callee VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  observed_by VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  minute_us BIGINT NOT NULL,
+  count INT NOT NULL,
+  errors INT NOT NULL,
+  durations VARCHAR(4000) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  PRIMARY KEY (environment, caller, callee, observed_by, minute_us),
+  KEY by_minute (environment, minute_us)
+) ENGINE=InnoDB;

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any, Literal
 
+from domain.sketch import bucket_of
 from domain.telemetry import Level, StatedEdge
 from domain.times import SLOT_US
+from storage.call_minutes import MinuteSums
 from storage.database import Database, Row, Transaction
 
 type Follower = Literal["topology", "graph"]
@@ -25,6 +27,7 @@ type Follower = Literal["topology", "graph"]
 # Who observed the calls that only their caller tells of. Not "traces": a service may be called under its own name, as a
 # peer and as a service, and the two are counted apart.
 CLIENT_SPANS = "client spans"
+TRACES = "traces"
 
 _FAMILIES = 1000
 
@@ -74,7 +77,8 @@ class Observation:
 class CallSlot:
     """The calls from one service to another in one slot; durations are sums, in microseconds.
 
-    `first_us` and `last_us` are the starts of the first and of the last of the calls, on the caller's side.
+    `first_us` and `last_us` are the starts of the first and of the last of the calls, on the caller's side. All of them
+    took about equally long: `bucket` is that of a latency sketch, on the caller's side where a span tells of it.
     """
 
     environment: str
@@ -87,6 +91,7 @@ class CallSlot:
     callee_us: int
     first_us: int
     last_us: int
+    bucket: int
 
     @classmethod
     def from_row(cls, row: Row) -> CallSlot:
@@ -96,7 +101,7 @@ class CallSlot:
     @property
     def observation(self) -> Observation:
         """The same as an observed edge."""
-        family = Family(self.environment, "CALLS", self.caller, self.callee, "traces")
+        family = Family(self.environment, "CALLS", self.caller, self.callee, TRACES)
         return Observation(family, self.first_us, self.last_us, self.count, self.errors)
 
 
@@ -201,7 +206,12 @@ def _follow(tx: Transaction, batches: int, window_us: int, merge: Merge, name_pe
     upto = min(int(tx.fetch("topology_positions")[0][0]), after + batches)
     if upto == after:
         return after
+    minutes = MinuteSums()
     calls = _join_calls(tx, after, upto)
+    for call in calls:
+        minutes.add(
+            (call.environment, call.caller, call.callee, TRACES), call.slot_us, call.bucket, call.count, call.errors
+        )
     sightings = [
         *_observe(tx, "topology_span_sightings", (after, upto, window_us)),
         *_observe(tx, "topology_log_sightings", (int(Level.ERROR), after, upto, window_us)),
@@ -210,7 +220,8 @@ def _follow(tx: Transaction, batches: int, window_us: int, merge: Merge, name_pe
     ]
     tx.execute_many("topology_add_calls", [_slot_row(call) for call in calls])
     _add_observations(tx, [*(call.observation for call in calls), *sightings], upto, merge)
-    _follow_peers(tx, after, upto, merge, name_peer)
+    _follow_peers(tx, after, upto, merge, name_peer, minutes)
+    minutes.write(tx)
     tx.execute("topology_advance", (upto, "topology"))
     return upto
 
@@ -257,13 +268,15 @@ def _write_intervals(
 # -- peers -------------------------------------------------------------------------------------------------------------
 
 
-def _follow_peers(tx: Transaction, after: int, upto: int, merge: Merge, name_peer: NamePeer) -> None:
+def _follow_peers(
+    tx: Transaction, after: int, upto: int, merge: Merge, name_peer: NamePeer, minutes: MinuteSums
+) -> None:
     """Count the calls that no service of ours took: what is counted depends on the spans alone, not on their order.
 
     A call whose span was counted and is then taken leaves its slot again; the intervals of a peer are those of its
     slots. Where nothing is left of a peer one interval stays that counts nothing, so that the graph comes to know.
     """
-    calls, answered = _read_peers(tx, after, upto, name_peer)
+    calls, durations, answered = _read_peers(tx, after, upto, name_peer)
     known = _known_answered(tx, {*answered, *((environment, peer) for environment, _, peer, _ in calls)})
     new = sorted(answered - known)
     tx.execute_many("topology_add_answered", new)
@@ -273,6 +286,10 @@ def _follow_peers(tx: Transaction, after: int, upto: int, merge: Merge, name_pee
         for (caller,) in tx.fetch("topology_callers_of_peer", (environment, CLIENT_SPANS, peer))
     ]
     tx.execute_many("topology_drop_peer_slots", [(f.environment, f.source, f.target) for f in theirs])
+    tx.execute_many("call_minutes_drop_peer", [(f.environment, f.source, f.target, CLIENT_SPANS) for f in theirs])
+    for (environment, caller, peer, slot_us, bucket), (count, errors) in sorted(durations.items()):
+        if (count or errors) and (environment, peer) not in known | answered:
+            minutes.add((environment, caller, peer, CLIENT_SPANS), slot_us, bucket, count, errors)
 
     deltas: defaultdict[Family, list[Observation]] = defaultdict(list)
     for (environment, caller, peer, slot_us), (count, errors) in sorted(calls.items()):
@@ -301,19 +318,28 @@ def _follow_peers(tx: Transaction, after: int, upto: int, merge: Merge, name_pee
 
 def _read_peers(
     tx: Transaction, after: int, upto: int, name_peer: NamePeer
-) -> tuple[dict[tuple[str, str, str, int], tuple[int, int]], set[tuple[str, str]]]:
-    """Return how the counts (calls, errors) per environment, caller, peer and slot change, and which peers answered."""
-    calls: defaultdict[tuple[str, str, str, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
+) -> tuple[_PeerCounts, _PeerDurations, set[tuple[str, str]]]:
+    """Return how the counts (calls, errors) per environment, caller, peer and slot change, the same per bucket of
+    duration too, and which peers answered."""
+    calls: _PeerCounts = defaultdict(lambda: (0, 0))
+    durations: _PeerDurations = defaultdict(lambda: (0, 0))
     parameters = (SLOT_US, after, upto, upto, SLOT_US, after, upto, after, after)
-    for sign, *names, slot_us, error in tx.fetch("topology_peer_calls", parameters):
+    for sign, *names, slot_us, error, duration_us in tx.fetch("topology_peer_calls", parameters):
         environment, caller, peer, attributes = map(_trimmed, names)
         name = name_peer(peer, attributes)
         if name and name != caller:
-            count, errors = calls[environment, caller, name, slot_us]
-            calls[environment, caller, name, slot_us] = (count + sign, errors + sign * int(error))
+            place, bucket = (environment, caller, name, slot_us), bucket_of(int(duration_us))
+            count, errors = calls[place]
+            calls[place] = (count + sign, errors + sign * int(error))
+            count, errors = durations[*place, bucket]
+            durations[*place, bucket] = (count + sign, errors + sign * int(error))
     rows = tx.fetch("topology_answered_calls", (after, upto, upto, after, upto, upto))
     answered = {(_trimmed(environment), name_peer(peer, attributes)) for environment, peer, attributes in rows}
-    return dict(calls), {(environment, name) for environment, name in answered if name}
+    return calls, durations, {(environment, name) for environment, name in answered if name}
+
+
+type _PeerCounts = defaultdict[tuple[str, str, str, int], tuple[int, int]]
+type _PeerDurations = defaultdict[tuple[str, str, str, int, int], tuple[int, int]]
 
 
 def _known_answered(tx: Transaction, peers: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -17,23 +17,24 @@ UPDATE follower SET seq = ? WHERE name = ?
 -- A pair is counted when the later of its two spans comes: either the child is new, and its parent is there by now, or
 -- the parent is new and the child was there before. The two cases exclude each other.
 -- name: topology_calls
-SELECT environment, slot_us, caller, callee, COUNT(*), SUM(error), SUM(caller_us), SUM(callee_us), MIN(start_us), MAX(start_us)
+SELECT environment, slot_us, caller, callee, COUNT(*), SUM(error), SUM(caller_us), SUM(callee_us), MIN(start_us), MAX(start_us),
+  FLOOR(4 * LOG2(GREATEST(1, IF(asking, caller_us, callee_us)))) AS bucket
 FROM (
   SELECT c.environment, p.start_us - p.start_us MOD ? AS slot_us, p.service AS caller, c.service AS callee,
-    (c.error OR p.error) AS error, p.duration_us AS caller_us, c.duration_us AS callee_us, p.start_us
+    (c.error OR p.error) AS error, p.duration_us AS caller_us, c.duration_us AS callee_us, p.start_us, p.kind IN (3, 4) AS asking
   FROM span AS c FORCE INDEX (by_seq)
   STRAIGHT_JOIN span AS p FORCE INDEX (PRIMARY)
     ON p.environment = c.environment AND p.trace_id = c.trace_id AND p.span_id = c.parent_id
   WHERE c.seq > ? AND c.seq <= ? AND c.parent_id <> '' AND p.seq <= ? AND p.service <> c.service
   UNION ALL
   SELECT c.environment, p.start_us - p.start_us MOD ?, p.service, c.service,
-    (c.error OR p.error), p.duration_us, c.duration_us, p.start_us
+    (c.error OR p.error), p.duration_us, c.duration_us, p.start_us, p.kind IN (3, 4)
   FROM span AS p FORCE INDEX (by_seq)
   STRAIGHT_JOIN span AS c FORCE INDEX (by_parent)
     ON c.environment = p.environment AND c.trace_id = p.trace_id AND c.parent_id = p.span_id
   WHERE p.seq > ? AND p.seq <= ? AND p.span_id <> '' AND c.seq <= ? AND p.service <> c.service
 ) AS pair
-GROUP BY environment, slot_us, caller, callee
+GROUP BY environment, slot_us, caller, callee, bucket
 
 -- name: topology_span_sightings
 SELECT environment, 'RUNS_ON', service, node, 'traces', MIN(start_us), MAX(start_us), COUNT(*), SUM(error), 0
@@ -91,7 +92,7 @@ ON DUPLICATE KEY UPDATE last_us = VALUES(last_us), count = VALUES(count), errors
 -- name: topology_peer_calls
 SELECT 1, p.environment, p.service, p.peer,
   IF(p.attributes LIKE '%"db.%' OR p.attributes LIKE '%"messaging.%' OR p.attributes LIKE '%"peer.service"%', p.attributes, ''),
-  p.start_us - p.start_us MOD ?, p.error
+  p.start_us - p.start_us MOD ?, p.error, p.duration_us
 FROM span AS p FORCE INDEX (by_seq)
 WHERE p.seq > ? AND p.seq <= ? AND p.kind IN (3, 4) AND NOT EXISTS (
   SELECT 1 FROM span AS c FORCE INDEX (by_parent)
@@ -100,7 +101,7 @@ WHERE p.seq > ? AND p.seq <= ? AND p.kind IN (3, 4) AND NOT EXISTS (
 UNION ALL
 SELECT -1, p.environment, p.service, p.peer,
   IF(p.attributes LIKE '%"db.%' OR p.attributes LIKE '%"messaging.%' OR p.attributes LIKE '%"peer.service"%', p.attributes, ''),
-  p.start_us - p.start_us MOD ?, p.error
+  p.start_us - p.start_us MOD ?, p.error, p.duration_us
 FROM (
   SELECT DISTINCT q.environment, q.trace_id, q.span_id
   FROM span AS c FORCE INDEX (by_seq)

@@ -55,6 +55,7 @@ async def test_who_called_whom_at_a_moment(client: httpx.AsyncClient, stated: st
         "until": "2026-01-01T12:00:00Z",
         "observed_by": ["test"],
         "stated": True,
+        "lately": None,
     }
     assert body["edges"][1]["since"] is None
     now = (await client.get("/topology", params={"environment": stated})).json()
@@ -173,3 +174,22 @@ async def test_an_incident_is_drawn_where_it_happened(
 
 async def test_the_logo_is_small_without_a_style_sheet(browser: httpx.AsyncClient) -> None:
     assert '<svg width="20" height="20"' in (await browser.get("/login")).text
+
+
+async def test_calls_minute_by_minute(client: httpx.AsyncClient, incident: str) -> None:
+    query = {"environment": incident, "caller": "storefront", "callee": "payment"}
+    body = (await client.get("/topology/calls", params=query)).json()
+    assert sum(minute["calls"] for minute in body["minutes"]) == 180
+    assert {minute["observed_by"] for minute in body["minutes"]} == {"traces"}
+    assert body["minutes"][-1]["p50_ms"] == pytest.approx(80, rel=0.1)
+    (line,) = [
+        line
+        for line in (await client.get("/topology", params={"environment": incident})).json()["edges"]
+        if line["target"] == "payment"
+    ]
+    assert line["lately"]["calls"] == 180
+    drawn = (await client.get("/topology.svg", params={"environment": incident})).text
+    assert "in the last 15 minutes 180 calls" in drawn
+    late = {**query, "from": "2020-01-01T00:00:00Z", "to": "2020-01-01T01:00:00Z"}
+    assert (await client.get("/topology/calls", params=late)).json()["minutes"] == []
+    assert (await client.get("/topology/calls", params={**late, "to": "2021-01-01"})).status_code in (400, 422)

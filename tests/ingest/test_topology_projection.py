@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from domain.errors import GraphUnavailable
+from domain.sketch import bucket_of
 from domain.telemetry import Change, Level, LogEvent, MetricPoint, Span, SpanKind, StatedEdge
-from domain.times import HOUR_US, SECOND_US, SLOT_US
+from domain.times import HOUR_US, MINUTE_US, SECOND_US, SLOT_US, Window, floor_slot
 from graph.local_server import find_falkordb
 from graph.ontology import EDGE_KINDS, Edge, Emission
 from graph.topology import TopologyGraph
 from ingest.topology import TopologyProjection
+from storage.call_minutes import CallMinutes
 from storage.database import QUERIES, Database, Transaction
 from storage.ingest import Batch, IngestStore, Kind, prepare
 from storage.topology import TopologyStore
@@ -34,6 +36,7 @@ QUERIES["test_call_slots"] = (
 )
 
 
+QUERIES["test_forget_spans"] = "DELETE FROM span WHERE environment = ?"
 QUERIES["test_peer_slots"] = "SELECT peer, SUM(count) FROM peer_slot WHERE environment = ? GROUP BY peer"
 
 
@@ -876,3 +879,60 @@ async def test_a_cancelled_step_leaves_nothing_locked(
 def test_a_lifetime_shorter_than_a_slot_is_refused(database: Database, topology: TopologyGraph) -> None:
     with pytest.raises(ValueError, match="slot"):
         TopologyProjection(database, topology, SLOT_US - 1)
+
+
+# -- calls per minute --------------------------------------------------------------------------------------------------
+
+
+def minute_of(at_us: int) -> int:
+    return floor_slot(T0 + at_us, MINUTE_US)
+
+
+async def minutes_of(sender: Sender) -> dict[tuple[str, str, str, int], tuple[int, int, dict[int, int]]]:
+    found = await CallMinutes(sender.database).between(sender.environment, Window(0, 2 * T0))
+    return {
+        (m.caller, m.callee, m.observed_by, m.minute_us): (m.count, m.errors, dict(m.durations.counts)) for m in found
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_calls_per_minute_do_not_depend_on_how_their_spans_come(
+    sender: Sender, projection: TopologyProjection, database: Database, seed: int
+) -> None:
+    choose = random.Random(seed)
+    spans: list[Span] = []
+    expected: dict[tuple[str, str, str, int], tuple[int, int, dict[int, int]]] = {}
+    for number in range(60):
+        at, trace = choose.randrange(5 * MINUTE_US), f"{number:032x}"
+        took, failed = choose.choice([900, 40_000, 41_000, 2_000_000]), choose.random() < 0.3
+        answered = choose.random() < 0.5
+        callee, by = ("cart", "traces") if answered else ("postgresql/carts", "client spans")
+        spans.append(span("1", "", "web", at, trace=trace))
+        asking = {"peer": "cart:80"} if answered else {"db_system": "postgresql", "db_namespace": "carts"}
+        spans.append(span("2", "1", "web", at, trace=trace, took_us=took, error=failed, kind=SpanKind.CLIENT, **asking))
+        if answered:
+            spans.append(span("3", "2", "cart", at + 100, trace=trace, took_us=took // 2))
+        key = ("web", callee, by, minute_of(at))
+        count, errors, buckets = expected.get(key, (0, 0, {}))
+        buckets[bucket_of(took)] = buckets.get(bucket_of(took), 0) + 1
+        expected[key] = (count + 1, errors + failed, buckets)
+    choose.shuffle(spans)
+    while spans:
+        part, spans = spans[:17], spans[17:]
+        await sender.spans(*part)
+        await sender.spans(*part[:5])  # delivered again
+        if choose.random() < 0.5:
+            await catch_up(projection, database)
+    await catch_up(projection, database)
+    assert await minutes_of(sender) == expected
+
+
+async def test_the_minutes_of_calls_outlive_their_spans(
+    sender: Sender, projection: TopologyProjection, database: Database
+) -> None:
+    await sender.spans(span("1", "", "web"), span("2", "1", "cart", 10, took_us=5000))
+    await catch_up(projection, database)
+    await database.execute("test_forget_spans", (sender.environment,))
+    assert list(await minutes_of(sender)) == [("web", "cart", "traces", minute_of(0))]
+    (only,) = await CallMinutes(database).of_edge(sender.environment, "web", "cart", Window(0, 2 * T0))
+    assert only.durations.quantile_us(0.5) == pytest.approx(5000, rel=0.1)
