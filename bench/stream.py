@@ -1,6 +1,7 @@
 """Hours of a healthy shop with a few faults, sent through OTLP: what is noticed, how soon, and what is only noise?
 
     python -m bench.stream [--hours 4] [--rate 2.0] [--seed N] [--json]
+    python -m bench.stream --live FAULT      # the real shop with one of its faults, by the clock
 
 The traffic is generated: waves of day and night, noise, deploys with restarts and cold starts, and faults at known
 times. It is sent in portions of ten seconds as fast as the server takes it; all times are those of the records, which lie
@@ -14,11 +15,13 @@ import argparse
 import json
 import math
 import random
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -265,13 +268,54 @@ def simple_alarms(day: Day) -> list[float]:
     return alarms
 
 
+def run_live(fault: str, seed: int, warmup_s: float = 60.0, patience_s: float = 240.0) -> None:
+    """Run the example shop, break it, ask nothing, and print what is noticed and investigated, by the clock."""
+    from examples.shop.shop import Shop
+
+    with start_server() as server, tempfile.TemporaryDirectory(prefix="shop-") as state:
+        ways = {name: f"{server.url}/ingest/{name}?environment=live" for name in ("changes", "events")}
+        shop = Shop(
+            Path(state),
+            otlp_endpoint=server.url,
+            headers=server.headers,
+            changes_url=ways["changes"],
+            events_url=ways["events"],
+            environment="live",
+            seed=seed,
+        )
+        with shop, server.client() as client:
+            shop.load(20)
+            time.sleep(warmup_s)
+            before = client.get("/symptoms", params={"environment": "live"}).json()["symptoms"]
+            print(f"{len(before)} symptoms in {warmup_s:.0f} s of healthy work")
+            broken = time.monotonic()
+            shop.inject(fault)
+            told: set[str] = set()
+            while time.monotonic() - broken < patience_s:
+                time.sleep(1)
+                for symptom in client.get("/symptoms", params={"environment": "live"}).json()["symptoms"]:
+                    if symptom["id"] not in told:
+                        print(f"{time.monotonic() - broken:4.0f} s after the fault: {symptom['text']}")
+                        told.add(symptom["id"])
+                found = client.get("/incidents", params={"environment": "live"}).json()["incidents"]
+                if found:
+                    line = found[0]
+                    print(f"{time.monotonic() - broken:4.0f} s after the fault: {line['outcome']} {line['causes']}")
+                    return
+    raise SystemExit("nothing was noticed and investigated in time")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=4.0, help="how long the generated day is")
     parser.add_argument("--rate", type=float, default=2.0, help="requests of customers a second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--live", metavar="FAULT", help="run the real shop with this fault instead")
     given = parser.parse_args()
+    if given.live:
+        run_live(given.live, given.seed)
+        return
     alarms = simple_alarms(plan_day(given.hours, given.rate, given.seed))
     day = plan_day(given.hours, given.rate, given.seed)
     start_s = int(time.time() - (given.hours + 2) * 3600) // 60 * 60
