@@ -1,37 +1,57 @@
-"""Files that state who calls whom: our own form as JSON or YAML, and compose files with their `depends_on`. Pure."""
+"""Files that state who calls whom: our own form as JSON or YAML, compose files, Kubernetes manifests. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import yaml
 
 from domain.errors import PayloadError
+from ingest.manifests import is_manifest, read_manifests
 
 
 def read_topology_file(text: str) -> dict[str, Any]:
     """Return a file as a body of `/ingest/topology`; raises PayloadError for what is neither form.
 
-    A service of a compose file calls what it depends on (`depends_on`, in both its forms) or links to.
+    A service of a compose file calls what it depends on (`depends_on`, in both its forms) or links to; for those of
+    Kubernetes see `ingest.manifests`.
     """
     try:
-        given = yaml.safe_load(text)  # JSON is YAML
+        documents = list(yaml.safe_load_all(text))  # JSON is YAML
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise PayloadError(f"The file is neither JSON nor YAML{where}. Nothing was stored.") from exc
+    if any(map(is_manifest, documents)):
+        return _read_cluster(documents)
+    if len(documents) > 1:
+        raise PayloadError(
+            "The file holds several YAML documents that are no Kubernetes manifests. Nothing was stored."
+        )
+    given = documents[0] if documents else None
     if isinstance(given, list):
         given = {"edges": given}
     if not isinstance(given, Mapping) or not ("edges" in given or "services" in given):
-        raise PayloadError("The file states no topology: it needs `edges` (docs/api.md) or is a compose file.")
+        raise PayloadError(
+            "The file states no topology: it needs `edges` (docs/api.md), or is a compose file or Kubernetes manifests."
+        )
     body = _plain(given) if "edges" in given else {"edges": list(_compose_edges(given["services"]))}
     if "edges" not in given:
         body["observed_by"] = "compose"
     if not isinstance(body["edges"], list) or not body["edges"]:
         raise PayloadError("The file states no edges: `edges` must be a list, or some service must depend on another.")
     return body
+
+
+def _read_cluster(documents: Sequence[Any]) -> dict[str, Any]:
+    edges = read_manifests(documents)
+    if not edges:
+        raise PayloadError(
+            "The manifests state no edges: no workload is told the address of a Service among them, or runs on a node."
+        )
+    return {"edges": edges, "observed_by": "kubernetes"}
 
 
 def _compose_edges(services: Any) -> Iterator[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -155,15 +156,18 @@ def diff(
 
 
 def import_file(
-    file: Annotated[str, typer.Argument(help="A YAML or JSON file, or a compose file.")],
+    file: Annotated[
+        str, typer.Argument(help="A YAML or JSON file, a compose file or Kubernetes manifests; - for standard input.")
+    ],
     environment: Environment = "",
     as_json: JsonFlag = False,
 ) -> None:
     """State who calls whom from a file.
 
     The file holds `edges: [{source, target, kind}]` (kind: CALLS, the default, or RUNS_ON) and, if wanted, `observed_by`,
-    `valid_from` and `valid_to`; or it is a compose file, whose services call what they depend on. Importing the same
-    again changes nothing.
+    `valid_from` and `valid_to`; or it is a compose file, whose services call what they depend on; or it holds Kubernetes
+    manifests (`kubectl get deploy,sts,ds,svc,cm,pods -A -o yaml`), whose workloads call the Services that they are told the
+    address of and run on nodes. Importing the same again changes nothing.
 
     Exit status 1 if an edge was rejected.
     """
@@ -171,7 +175,8 @@ def import_file(
     from ingest.topology_files import read_topology_file
 
     try:
-        body = read_topology_file(Path(file).read_text(encoding="utf-8"))
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        body = read_topology_file(text)
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not a text in UTF-8"
         raise PayloadError(f"{file}: {reason}. Nothing was stored.") from exc

@@ -1,0 +1,182 @@
+"""Kubernetes manifests as a topology: who is told the address of whom, and which node runs what. Pure.
+
+A workload (Deployment, StatefulSet, DaemonSet, Job, CronJob, or a Pod of its own) is a service: under OTEL_SERVICE_NAME or the
+annotation `resource.opentelemetry.io/service.name` if it has one, else under its own name. It calls another where one of
+its variables or arguments, or a ConfigMap that it takes variables from, holds the address of a Service that leads there.
+What merely looks like an address is left out: a Service of that name must be among the manifests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
+_NAMED_BY = "resource.opentelemetry.io/service.name"
+# A host in a URL, or with a port; a bare name counts only where the variable says that it is a host.
+_ADDRESS = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*://(?:[^\s/@,]*@)?)([a-z0-9][a-z0-9.-]*)|(?<![\w.@-])([a-z0-9][a-z0-9.-]*):\d{1,5}(?!\d)"
+)
+_SAYS_HOST = re.compile(r"(^|_)(HOST|HOSTNAME|ADDR|ADDRESS|ENDPOINT|SERVER|URL|URI|UPSTREAM)S?$")
+_BARE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    texts: tuple[tuple[str, str], ...]
+    node: str = ""
+    owned: bool = False
+
+
+@dataclass(slots=True)
+class _Cluster:
+    workloads: list[_Workload] = field(default_factory=list)
+    services: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    configs: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+
+
+def is_manifest(document: Any) -> bool:
+    """Say whether a document of a file is an object of Kubernetes."""
+    return isinstance(document, Mapping) and {"apiVersion", "kind"} <= document.keys()
+
+
+def read_manifests(documents: Iterable[Any]) -> list[dict[str, str]]:
+    """Return the edges that some manifests state, sorted: CALLS between services, RUNS_ON from services to nodes."""
+    objects = [each for document in documents for each in _objects(document)]
+    cluster = _Cluster()
+    for one in objects:
+        _take_settings(one, cluster)
+    for one in objects:
+        if one["kind"] in _WORKLOADS:
+            cluster.workloads.append(_read_workload(one, cluster))
+    edges = {edge for workload in cluster.workloads for edge in _edges_of(workload, cluster)}
+    return [{"source": source, "target": target, "kind": kind} for kind, source, target in sorted(edges)]
+
+
+def _objects(document: Any) -> Iterator[Mapping[str, Any]]:
+    if not is_manifest(document):
+        return
+    if str(document["kind"]).endswith("List"):
+        for item in _list(document.get("items")):
+            # `kubectl get -o yaml` leaves both out of the items of a typed list.
+            kind = str(document["kind"]).removesuffix("List")
+            yield from _objects({"apiVersion": "v1", "kind": kind, **_mapping(item)})
+    else:
+        yield document
+
+
+def _take_settings(one: Mapping[str, Any], cluster: _Cluster) -> None:
+    key = _key(one)
+    match one["kind"]:
+        case "Service":
+            cluster.services[key] = _strings(_at(one, "spec", "selector"))
+        case "ConfigMap":
+            cluster.configs[key] = _strings(one.get("data"))
+
+
+def _read_workload(one: Mapping[str, Any], cluster: _Cluster) -> _Workload:
+    namespace, name = _key(one)
+    template = one
+    if one["kind"] == "CronJob":
+        template = _mapping(_at(one, "spec", "jobTemplate", "spec", "template"))
+    elif one["kind"] != "Pod":
+        template = _mapping(_at(one, "spec", "template"))
+    spec = _mapping(template.get("spec"))
+    texts = tuple(_texts(spec, namespace, cluster))
+    annotations = _strings(_at(template, "metadata", "annotations"))
+    said = next((value for key, value in texts if key == "OTEL_SERVICE_NAME" and value), "")
+    return _Workload(
+        name=said or annotations.get(_NAMED_BY, "") or name,
+        namespace=namespace,
+        labels=_strings(_at(template, "metadata", "labels")),
+        texts=texts,
+        node=str(spec.get("nodeName") or ""),
+        owned=bool(_list(_at(one, "metadata", "ownerReferences"))),
+    )
+
+
+def _texts(spec: Mapping[str, Any], namespace: str, cluster: _Cluster) -> Iterator[tuple[str, str]]:
+    """Yield (variable, value) of all containers, and their arguments under no name. Secrets are not looked into."""
+    for container in map(_mapping, [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]):
+        for source in map(_mapping, _list(container.get("envFrom"))):
+            name = str(_at(source, "configMapRef", "name") or "")
+            prefix = str(source.get("prefix") or "")
+            yield from ((prefix + key, value) for key, value in cluster.configs.get((namespace, name), {}).items())
+        for variable in map(_mapping, _list(container.get("env"))):
+            reference = _mapping(_at(variable, "valueFrom", "configMapKeyRef"))
+            taken = cluster.configs.get((namespace, str(reference.get("name") or "")), {})
+            value = variable.get("value", taken.get(str(reference.get("key") or "")))
+            yield str(variable.get("name") or ""), "" if value is None else str(value)
+        for argument in [*_list(container.get("command")), *_list(container.get("args"))]:
+            yield "", str(argument)
+
+
+def _edges_of(workload: _Workload, cluster: _Cluster) -> Iterator[tuple[str, str, str]]:
+    name = _owner_name(workload, cluster) if workload.owned else workload.name
+    if workload.node:
+        yield ("RUNS_ON", name, workload.node)
+    for variable, text in workload.texts:
+        for host in _hosts(variable, text):
+            for target in _behind(host, workload.namespace, cluster):
+                if target != name:
+                    yield ("CALLS", name, target)
+
+
+def _hosts(variable: str, text: str) -> Iterator[str]:
+    for url_host, host in _ADDRESS.findall(text[:4000].lower()):
+        yield url_host or host
+    if _SAYS_HOST.search(variable.upper()) and _BARE.fullmatch(text.lower()):
+        yield text.lower()
+
+
+def _behind(host: str, namespace: str, cluster: _Cluster) -> list[str]:
+    """Return the services behind a host, if it is the name of a Service: `name`, `name.namespace`, `name.namespace.svc...`."""
+    name, _, rest = host.rstrip(".").partition(".")
+    place, _, suffix = rest.partition(".")
+    if suffix and suffix != "svc" and not suffix.startswith("svc."):
+        return []
+    selector = cluster.services.get((place or namespace, name))
+    if selector is None:
+        return []
+    found = sorted({w.name for w in cluster.workloads if not w.owned and _selects(selector, w, place or namespace)})
+    return found or [name]
+
+
+def _owner_name(pod: _Workload, cluster: _Cluster) -> str:
+    """Return the service of the workload that made a pod: the one whose pods have the same labels, but those of its own."""
+    for workload in cluster.workloads:
+        if not workload.owned and workload.labels and _selects(workload.labels, pod, workload.namespace):
+            return workload.name
+    return pod.labels.get("app.kubernetes.io/name") or pod.labels.get("app") or pod.name
+
+
+def _selects(selector: Mapping[str, str], workload: _Workload, namespace: str) -> bool:
+    return bool(selector) and workload.namespace == namespace and selector.items() <= workload.labels.items()
+
+
+def _key(one: Mapping[str, Any]) -> tuple[str, str]:
+    about = _mapping(one.get("metadata"))
+    return str(about.get("namespace") or "default"), str(about.get("name") or "")
+
+
+def _at(value: Any, *path: str) -> Any:
+    for part in path:
+        value = _mapping(value).get(part)
+    return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _strings(value: Any) -> Mapping[str, str]:
+    return {str(key): str(item) for key, item in _mapping(value).items() if item is not None}
