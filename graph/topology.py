@@ -41,6 +41,10 @@ _QUERY_SECONDS = 60.0
 _MAX_HOPS = 6
 _MOST_EDGES = 50_000  # looked at from either end of a path
 _NO_GRAPH = "empty key"
+_INDEXES = (
+    *("index_services", "index_nodes", "index_templates", "index_changes"),
+    *("index_calls_begin", "index_calls_end"),
+)
 
 
 def _load_queries(folder: Path) -> dict[str, str]:
@@ -102,7 +106,7 @@ class TopologyGraph:
 
     async def ensure_indexes(self, environment: str) -> None:
         """Create the indexes of an environment's graph where they are missing."""
-        for name in ("index_services", "index_nodes", "index_templates", "index_changes"):
+        for name in _INDEXES:
             try:
                 await self._write(environment, name, {})
             except GraphError as exc:
@@ -247,14 +251,16 @@ class TopologyGraph:
 
     async def diff(self, environment: str, earlier_us: int, later_us: int) -> tuple[list[Edge], list[Edge]]:
         """Return (added, removed): the calls between pairs that were connected at one moment only."""
-        return (
-            await self._only_at(environment, later_us, earlier_us),
-            await self._only_at(environment, earlier_us, later_us),
-        )
+        first_us, last_us = sorted((earlier_us, later_us))
+        came = await self._unless_at(environment, "calls_came", first_us, last_us, first_us)
+        went = await self._unless_at(environment, "calls_went", first_us, last_us, last_us)
+        return (came, went) if earlier_us <= later_us else (went, came)
 
-    async def _only_at(self, environment: str, moment_us: int, other_us: int) -> list[Edge]:
-        values = {"moment_us": moment_us, "other_us": other_us}
-        edges = await self._edges(environment, "calls_only_at", "CALLS", values)
+    async def _unless_at(
+        self, environment: str, query: str, earlier_us: int, later_us: int, other_us: int
+    ) -> list[Edge]:
+        """Return the calls that a query finds, but those of pairs that another call connected at the other moment."""
+        edges = await self._edges(environment, query, "CALLS", {"earlier_us": earlier_us, "later_us": later_us})
         still: set[tuple[str, str]] = set()
         for pairs in batched(sorted({(edge.source, edge.target) for edge in edges}), _BATCH):
             rows = await self._read(environment, "pairs_at", {"pairs": pairs, "moment_us": other_us})

@@ -92,3 +92,9 @@ CREATE INDEX FOR (n:LogTemplate) ON (n.id)
 
 // name: index_changes
 CREATE INDEX FOR (n:Change) ON (n.id)
+
+// name: index_calls_begin
+CREATE INDEX FOR ()-[r:CALLS]-() ON (r.valid_from_us)
+
+// name: index_calls_end
+CREATE INDEX FOR ()-[r:CALLS]-() ON (r.valid_to_us)
