@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diagnosis.watch import LATENESS_US, MAX_OPERATIONS, EnvironmentWatch, Reached, tell
@@ -128,13 +128,13 @@ def _long_failing(shape: Shape, found: NoticedSymptom) -> bool:
 
 
 @given(st.integers(1, 10**6), st.sampled_from([3.0, 30.0]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_healthy_traffic_of_any_seed_is_quiet(seed: int, rate: float) -> None:
     assert run(traffic(lambda at: (rate, 0.005, 40_000), 2 * 3600, seed=seed), per_turn=7) == []
 
 
 @given(st.integers(0, 10**5), st.integers(1, 200))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_how_the_records_come_in_portions_changes_nothing(shift_s: int, per_turn: int) -> None:
     """Also: a clock that is wrong by whole slots shifts the times and nothing else."""
     slots = traffic(broken(1800, 2100, failing=0.6), 3000)

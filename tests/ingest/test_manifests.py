@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import PayloadError
@@ -108,10 +108,11 @@ _values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["metadata", "spec", "template", "containers", "env", "name", "labels", "items", "data"]), inner
     ),
-    max_leaves=12,
+    max_leaves=6,
 )  # fmt: skip
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["Deployment", "Pod", "Service", "ConfigMap", "CronJob", "List", "PodList"]), _values, _values)
 def test_no_shape_of_an_object_breaks_it(kind: str, metadata: Any, spec: Any) -> None:
     read_manifests(
