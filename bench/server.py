@@ -38,13 +38,15 @@ class Server:
 
 
 @contextmanager
-def start_server(keep: Path | None = None) -> Iterator[Server]:
+def start_server(keep: Path | None = None, *, investigations_per_hour: int = 0) -> Iterator[Server]:
     """Start `causegraph serve` on a new stack and a free port; stop and remove everything at the end.
 
-    With `keep` the data folder is that one, and it stays.
+    With `keep` the data folder is that one, and it stays. What it notices by itself it does not investigate, unless told
+    to: that would be measured too.
     """
     data_dir = keep or Path(tempfile.mkdtemp(prefix="causegraph-bench-"))
     environment = {**os.environ, "CAUSEGRAPH_DATA_DIR": str(data_dir), "CAUSEGRAPH_PORT": "0"}
+    environment["CAUSEGRAPH_SYMPTOM_INVESTIGATIONS_PER_HOUR"] = str(investigations_per_hour)
     command = [sys.executable, "-m", "cli.main"]
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "bench-serve.log").open("wb") as log:

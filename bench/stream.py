@@ -272,7 +272,7 @@ def run_live(fault: str, seed: int, warmup_s: float = 60.0, patience_s: float = 
     """Run the example shop, break it, ask nothing, and print what is noticed and investigated, by the clock."""
     from examples.shop.shop import Shop
 
-    with start_server() as server, tempfile.TemporaryDirectory(prefix="shop-") as state:
+    with start_server(investigations_per_hour=6) as server, tempfile.TemporaryDirectory(prefix="shop-") as state:
         ways = {name: f"{server.url}/ingest/{name}?environment=live" for name in ("changes", "events")}
         shop = Shop(
             Path(state),
