@@ -1,7 +1,7 @@
 """Recorded incidents of public data sets: how often is the true cause ranked first, and is the answer proven?
 
     python -m bench.rca [--data ../shared/data/rca] [--set nezha-tt|petshop] [--cases N] [--at end|detected]
-                        [--rename] [--without logs,spans,metrics] [--ablate] [--json FILE]
+                        [--rename] [--without logs,spans,metrics,graph] [--ablate] [--json FILE]
 
 Each case goes through the ingest API of one cold server at its original times, into an environment of its own, and is
 asked about through `POST /chat` with `at`, `from` and `to`. Names of cases and folders are never sent; labels are
@@ -11,6 +11,8 @@ nezha-tt: the question is the recorded one, `from` the start of the recorded fau
 petshop: metrics and the call graph; the question names the component and the metric whose objective is violated, `from`
 is when that was detected. Its "usual" metrics were recorded months after the incidents: their last day is moved to end
 right before the incident's first sample.
+`--without graph` leaves out who calls whom: the stated calls, and in spans the parent in another service. Neither set
+holds changes (deploys), so that nothing can be said of what those are worth.
 `--at end` asks when the recording ends, `--at detected` at the moment of detection (petshop: a five-minute sample says
 when it begins, so that mostly nothing of the fault is stored yet).
 """
@@ -28,14 +30,14 @@ from typing import Any
 import httpx
 
 from bench.renaming import Renaming, draw_names
-from bench.replay import Recording, ask, read_lines, read_recording, reread, send_recording
+from bench.replay import Recording, Row, ask, read_lines, read_recording, reread, send_recording
 from bench.rules import RULES, Split, rank
 from bench.scores import FAILED, OURS, Scored, by_fault_type, figures, path_is_cited, place, table
 from bench.server import ROOT, Server, start_server
 
 DATA = ROOT.parent / "shared" / "data" / "rca"
 SETS = ("nezha-tt", "petshop")
-SIGNALS = ("logs", "spans", "metrics")
+SIGNALS = ("logs", "spans", "metrics", "graph")
 
 _STEP_S = 300
 _USUAL_S = 24 * 3600
@@ -77,6 +79,7 @@ class Answered:
     rules: dict[str, list[str]]
     why: str = ""
     failure: str = ""
+    confidence: float = 0.0
 
 
 # -- cases -------------------------------------------------------------------------------------------------------------
@@ -109,8 +112,20 @@ def load(case: Case, without: frozenset[str] = frozenset()) -> Recording:
     return replace(
         recording,
         logs=() if "logs" in without else recording.logs,
-        spans=() if "spans" in without else recording.spans,
+        spans=() if "spans" in without else _unlinked(recording.spans) if "graph" in without else recording.spans,
         metrics=() if "metrics" in without else recording.metrics,
+        calls=() if "graph" in without else recording.calls,
+    )
+
+
+def _unlinked(spans: Sequence[Row]) -> tuple[Row, ...]:
+    """Return spans that no longer say which service called theirs: nobody can tell who calls whom."""
+    service_of = {(row["trace_id"], row["span_id"]): row["service"] for row in spans}
+    return tuple(
+        row
+        if service_of.get((row["trace_id"], row.get("parent_id")), row["service"]) == row["service"]
+        else row | {"parent_id": None}
+        for row in spans
     )
 
 
@@ -165,6 +180,7 @@ def answer_case(server: Server, case: Case, environment: str, options: Options) 
         skipped=recording.skipped,
         rules=rules,
         why=verdict["reasons"][-1] if verdict["reasons"] else "",
+        confidence=verdict["causes"][0]["confidence"] if verdict["causes"] else 0.0,
     )
 
 
@@ -212,6 +228,7 @@ def _score(answer: Answered, label: dict[str, Any], rules: Sequence[str]) -> Sco
         unchanged=sum(state == "unchanged" for state in answer.states.values()),
         seconds=answer.seconds,
         why=answer.why or answer.failure,
+        confidence=answer.confidence,
     )
 
 
@@ -257,7 +274,7 @@ def main() -> None:
     parser.add_argument("--at", choices=("end", "detected"), default="end", help="when the question is asked")
     parser.add_argument("--rename", action="store_true", help="give every service a random name before sending")
     parser.add_argument("--without", type=_signals, default=frozenset(), help="leave these signals out")
-    parser.add_argument("--ablate", action="store_true", help="also without logs, without spans, without metrics")
+    parser.add_argument("--ablate", action="store_true", help="also without each of the signals")
     parser.add_argument("--json", type=Path, help="write all figures here")
     arguments = parser.parse_args()
     tables = []
@@ -267,8 +284,9 @@ def main() -> None:
             print(f"{name}: skipped, there is no data in {arguments.data / name} (--data says where it is).")
             continue
         left_out = [arguments.without]
-        if arguments.ablate and name == "nezha-tt":  # petshop has nothing but metrics
-            left_out += [arguments.without | {signal} for signal in SIGNALS if signal not in arguments.without]
+        if arguments.ablate:
+            sent = SIGNALS if name == "nezha-tt" else ("graph",)  # petshop has nothing but metrics and calls
+            left_out += [arguments.without | {signal} for signal in sent if signal not in arguments.without]
         for without in left_out:
             options = Options(without, arguments.rename)
             tables.append(run(cases, arguments.data, options, _title(name, arguments.at, options)))

@@ -138,9 +138,9 @@ def make(scenario: Scenario, seed: int) -> Made:
     return Made(scenario, system, fault, truth, rng, stated=seed % 2 == 0)
 
 
-def play(server: Server, made: Made, environment: str, seed: int) -> Outcome:
-    """Simulate, send in the scenario's shape, ask."""
-    broken = time.time() - _BROKEN_S - 30
+def play(server: Server, made: Made, environment: str, seed: int, now: float | None = None) -> Outcome:
+    """Simulate, send in the scenario's shape, ask; `now` (seconds since 1970) may be long ago."""
+    broken = (time.time() if now is None else now) - _BROKEN_S - 30
     start, end = broken - _QUIET_S, broken + _BROKEN_S
     simulation = Simulation(made.system, made.fault, made.rng, start, broken, end)
     match made.scenario.twist:

@@ -36,6 +36,7 @@ class Scored:
     unchanged: int
     seconds: float
     why: str = ""
+    confidence: float = 0.0
 
     @property
     def strictly_right(self) -> bool:
@@ -118,6 +119,7 @@ def table(title: str, results: Sequence[Scored]) -> str:
         f"unchanged ({every['unchanged']} of {every['cited']} are).",
         f"who always names the most common true service has AC@1 {_two(every['always_the_same'])}.",
     ]
+    lines.append(reliability([(r.confidence, r.right) for r in results if r.outcome in ("CONFIRMED", "LIKELY")]))
     if failed := every["outcomes"].get(FAILED, 0):
         lines.append(f"{failed} question(s) got no answer; they count as wrong, and as abstained.")
     return "\n".join(lines)

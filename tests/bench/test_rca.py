@@ -346,3 +346,8 @@ def test_every_case_is_answered_and_no_label_is_sent(monkeypatch: pytest.MonkeyP
     if options.rename:
         names = {name for case in cases for name in services_of(load(case)) if len(name) > 8}
         assert [name for name in sorted(names) if name.encode() in everything] == []
+
+
+def test_without_the_graph_no_span_says_who_called_it() -> None:
+    spans = (span("t", "1", None, "web", 0, 9), span("t", "2", "1", "web", 0, 8), span("t", "3", "2", "cart", 1, 5))
+    assert [row["parent_id"] for row in rca._unlinked(spans)] == [None, "1", None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,22 @@ def test_the_cause_is_named_alone(server: Server, shape: str, name: str, seed: i
     outcome = play(server, make(find(shape, name), seed), f"{shape}-{seed}-{abs(hash(name))}", seed)
     assert outcome.right, outcome
     assert shape == "a" or outcome.outcome == "LIKELY", outcome
+
+
+def test_neither_the_clock_nor_a_loud_stranger_changes_the_answer(server: Server) -> None:
+    scenario, long_ago = find("b", "image cannot be pulled"), time.time() - 400 * 86_400
+    noise = [
+        {"timestamp": long_ago - 200 + n, "service": "stranger", "level": "FATAL", "message": f"kaput {n}: fatal error"}
+        for n in range(180)
+    ]
+    with server.client() as client:
+        client.post("/ingest/logs", params={"environment": "noisy"}, json=noise).raise_for_status()
+    answers = [
+        play(server, make(scenario, 2), "now", 2),
+        play(server, make(scenario, 2), "past", 2, long_ago),
+        play(server, make(scenario, 2), "noisy", 2, long_ago),
+    ]
+    assert {(o.outcome, o.named, o.fault_class) for o in answers} == {("LIKELY", answers[0].truth, "config")}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
