@@ -469,7 +469,7 @@ _CLASS_TRUST: Mapping[SignalName, float] = {
     "new_error_log": 0.55,
     "changed": 0.4,
     "saturated": 0.5,
-    "broken_sequence": 0.4,
+    "broken_sequence": 0.12,
     "named_by_others": 0.2,
     "not_ready": 0.1,
     "waiting": 0.3,
