@@ -154,6 +154,10 @@ class KafkaSource:
                         return True
                     if tries == 0:
                         logger.warning("Messages of Kafka wait to be stored.", extra={"reason": str(exc)})
+                except Exception as exc:  # the outermost loop: one message must not end the reading of all
+                    logger.exception("A message of Kafka failed.")
+                    await asyncio.to_thread(self._refuse, message, form, delivery, f"{type(exc).__name__}: {exc}")
+                    return True
                 await _sleep(stop, _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
                 tries += 1
         return False

@@ -194,6 +194,10 @@ class SyslogServer:
                     return None
                 if tries == 0:
                     logger.warning("Syslog messages wait to be stored.", extra={"reason": str(exc)})
+            except Exception:  # the outermost loop: one batch must not end the storing of all
+                source.counts["lost"] += len(frames)
+                logger.exception("Syslog messages cannot be stored.")
+                return None
             await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
             tries += 1
 

@@ -47,6 +47,8 @@ class Gate(Ingest):
     failures = 0
 
     async def accept_logs(self, delivery: Delivery) -> Receipt:
+        if b"defect" in delivery.body:
+            raise ZeroDivisionError
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable
@@ -179,7 +181,7 @@ async def test_a_second_reader_takes_over_and_nothing_counts_twice(
 async def test_nothing_is_committed_before_it_is_accepted_and_poison_is_kept(
     brokers: str, database: Database, environment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bodies: list[bytes | None] = [b"{poison", json.dumps(line("good")).encode()]
+    bodies: list[bytes | None] = [b"{poison", b"defect", json.dumps(line("good")).encode()]
     await produce(brokers, "d", bodies, environment=environment)
     with caplog.at_level(logging.CRITICAL):
         reading = Reading(database, brokers, "d", {"d": "logs"}, "")
@@ -189,12 +191,13 @@ async def test_nothing_is_committed_before_it_is_accepted_and_poison_is_kept(
             assert await committed(reading, "d") == 0
             reading.ingest.failures = 0
             await until(lambda: reading.source.counts["accepted"] == 1)
-            while await committed(reading, "d") != 2:
+            while await committed(reading, "d") != 3:
                 await asyncio.sleep(0.05)
-    (bad,) = reading.bad
+    bad, defect = sorted(reading.bad, key=lambda bad: bad.body, reverse=True)
+    assert defect.reason.startswith("ZeroDivisionError")
     assert (bad.body, bad.form, bad.environment) == (b"{poison", "logs", environment)
     assert "not JSON" in bad.reason
-    assert reading.source.counts["rejected"] == 1
+    assert reading.source.counts["rejected"] == 2
 
 
 async def test_an_insight_is_published_for_each_investigation(

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from domain.addresses import Address
-from domain.errors import SettingsError, StorageUnavailable
+from domain.errors import SettingsError, StorageError, StorageUnavailable
 from domain.settings import Settings
 from ingest import syslog_server
 from ingest.service import Delivery, Ingest, Receipt
@@ -40,8 +40,11 @@ class Gate(Ingest):
     """An ingest whose database is away while `shut`."""
 
     shut = False
+    broken: Exception | None = None
 
     async def accept(self, kind: Any, form: str, delivery: Delivery, decode: Any) -> Receipt:
+        if self.broken:
+            raise self.broken
         if self.shut:
             raise StorageUnavailable
         return await super().accept(kind, form, delivery, decode)
@@ -137,6 +140,28 @@ async def test_while_nothing_can_be_stored_tcp_waits_and_udp_counts_what_it_drop
             writer.close()
     stored = [row[2] for row in await messages(database, environment)]
     assert [text for text in stored if text.startswith("line")] == [line.removeprefix("<13>app: ") for line in lines]
+
+
+@pytest.mark.parametrize("broken", [ZeroDivisionError("a defect"), StorageError("refused")])
+async def test_what_can_never_be_stored_is_counted_and_blocks_nothing(
+    database: Database,
+    environment: str,
+    broken: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(syslog_server, "_RETRY_SECONDS", (0.01,))
+    with caplog.at_level(logging.CRITICAL):
+        async with listen(database, environment) as listening:
+            listening.ingest.broken = broken
+            _, writer = await asyncio.open_connection("127.0.0.1", listening.tcp_port)
+            writer.write(b"<13>app: bad\n")
+            await until(lambda: listening.tcp.counts["lost"] == 1)
+            listening.ingest.broken = None
+            writer.write(b"<13>app: good\n")
+            await until(lambda: listening.tcp.counts["accepted"] == 1)
+            writer.close()
+    assert [row[2] for row in await messages(database, environment)] == ["good"]
 
 
 async def test_what_was_taken_is_stored_at_the_end(database: Database, environment: str) -> None:
