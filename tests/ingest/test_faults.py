@@ -91,7 +91,7 @@ class Oracle:
 
     def _deliver(self, client: httpx.Client, key: str, body: bytes) -> dict[str, Any] | None:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        end = time.monotonic() + 150
+        end = time.monotonic() + 600
         while time.monotonic() < end:
             try:
                 reply = client.post(self._path, content=body, headers=headers)
@@ -141,11 +141,11 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(server: Serve, envi
     finally:
         stop.set()
         for thread in threads:
-            thread.join(200)
+            thread.join(700)
     print(
         f"faults {dict(done)} in {time.monotonic() - began:.0f} s; tries {dict(sum((o.tries for o in oracles), Counter()))}"
     )
-    server.wait()
+    _wait_patiently(server)
     _wait_until_drained(server)
     assert [problem for oracle in oracles for problem in oracle.problems] == []
     bodies = [body for oracle in oracles for body in oracle.acknowledged.values()]
@@ -166,7 +166,18 @@ def _break(server: Serve, kind: str, choose: random.Random) -> None:
         if kind == "torn frame":
             _tear(server.data_dir, choose)
         server.start()
-        server.wait()
+        _wait_patiently(server)
+
+
+def _wait_patiently(server: Serve) -> None:
+    """Wait for a server on a machine that may be busy with something else."""
+    for _ in range(3):
+        with suppress(AssertionError):
+            server.wait()
+            return
+        if server.process is None or server.process.poll() is not None:
+            break
+    server.wait()
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
