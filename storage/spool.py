@@ -103,7 +103,10 @@ class Spool:
     def recover(self) -> Iterator[tuple[Place, bytes]]:
         """Yield what an earlier process left and had not drained, in order. To be called once, before `append`."""
         for path in sorted(self.folder.glob("*.segment")):
-            segment = _Segment(path, 0, path.stat().st_size)
+            try:
+                segment = _Segment(path, 0, path.stat().st_size)
+            except OSError as exc:
+                raise translate_os_error(exc, path) from exc
             self._segments.append(segment)
             self.last = max(self.last, int(path.stem) - 1)
             for place, payload in self._read_segment(path):

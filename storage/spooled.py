@@ -135,6 +135,10 @@ class SpooledStore:
                 logger.error("Deliveries could not be spooled", extra={"deliveries": len(frames), "reason": str(exc)})
                 for waiting, _ in self._appending:
                     self._fail(waiting, exc)
+            except Exception as exc:
+                logger.exception("Deliveries could not be spooled")
+                for waiting, _ in self._appending:
+                    self._fail(waiting, StorageError(f"The spool cannot be written: {exc}"))
             else:
                 for (waiting, _), place in zip(self._appending, places, strict=True):
                     waiting.place = place
