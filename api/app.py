@@ -24,6 +24,7 @@ from api.dead_letters import dead_letters_router
 from api.errors import install_error_handlers
 from api.ingest import ingest_router
 from api.intake import intake_router
+from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
 from api.topology import topology_router
@@ -86,6 +87,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(topology_router(services, gate))
+    app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")

@@ -60,6 +60,9 @@ class Backend(Protocol):
 
     async def trace(self, trace_id: str) -> dict[str, Any]: ...
 
+    async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `/query/logs`, `/search/logs` or `/stats` replies to a query."""
+
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]: ...
 
     async def topology_paths(self, cause: str, symptom: str, environment: str, at_us: int | None) -> dict[str, Any]: ...
@@ -172,6 +175,27 @@ class LocalBackend:
 
         return await replies.read_trace(self._services, trace_id)
 
+    async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        from agents import log_replies
+        from agents.replies import read_time
+
+        asked = log_replies.make_log_query(
+            query["environment"],
+            read_time("from", query["from"]),
+            read_time("to", query["to"]),
+            query["service"],
+            query["level"],
+            query["limit"],
+        )
+        if path == "/stats":
+            return await log_replies.read_log_stats(self._services, asked)
+        if "order" in query:
+            return await log_replies.read_families(self._services, asked, query["order"])
+        if "after" in query:
+            after = query["after"]
+            return await log_replies.follow_lines(self._services, asked, None if after < 0 else after)
+        return await log_replies.search_lines(self._services, asked, query["q"], query["before"])
+
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         from agents import topology_replies
 
@@ -264,6 +288,9 @@ class ServerBackend:
 
     async def trace(self, trace_id: str) -> dict[str, Any]:
         return await self._call("GET", f"/traces/{_segment(trace_id)}", {})
+
+    async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._call("GET", path, {name: value for name, value in query.items() if value != ""})
 
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         return await self._call("GET", "/topology", {"environment": environment, **_at(at_us)})

@@ -18,6 +18,7 @@ from cli.commands import (
     demo,
     ingest,
     keys,
+    logs,
     mcp,
     records,
     retention,
@@ -95,6 +96,7 @@ def build_cli() -> typer.Typer:
     app.command()(records.symptoms)
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
+    app.add_typer(_logs(), name="logs")
     app.add_typer(_dead_letters(), name="dead-letters")
     app.add_typer(_retention(), name="retention")
     app.add_typer(_keys(), name="keys")
@@ -133,6 +135,13 @@ def _retention() -> typer.Typer:
     app = typer.Typer(help="For how long raw telemetry is kept.", no_args_is_help=True)
     app.command("status")(retention.status)
     app.command("run")(retention.run)
+    return app
+
+
+def _logs() -> typer.Typer:
+    app = typer.Typer(help="What is written: most, new, vanished, bursting; search and follow.", no_args_is_help=True)
+    for command in (logs.top, logs.new, logs.vanished, logs.bursting, logs.search, logs.tail, logs.stats):
+        app.command()(command)
     return app
 
 

@@ -227,6 +227,36 @@ class Telemetry:
         rows = await self._database.fetch("operation_counts", (*_scope(environment, window), window.end_us))
         return {(str(service), str(name)): int(count) for service, name, count in rows}
 
+    async def find_lines(
+        self,
+        environment: str,
+        window: Window,
+        service: str,
+        level: int,
+        text: str,
+        before: tuple[int, int] | None,
+        limit: int,
+    ) -> list[LogRow]:
+        """Return log events that hold a text, newest first; `before` is the (time, id) of the last one already seen."""
+        moment, number = before or (window.end_us, 0)
+        rows = await self._database.fetch(
+            "logs_matching",
+            (*_scope(environment, window), moment, moment, number, service, service, level, text, text, limit),
+        )
+        return [LogRow(*row) for row in rows]
+
+    async def last_line_id(self) -> int:
+        """Return the id of the log event that was stored last."""
+        return int((await self._database.fetch("logs_last_id"))[0][0])
+
+    async def lines_after(
+        self, environment: str, after: int, service: str, level: int, limit: int
+    ) -> tuple[list[LogRow], int]:
+        """Return log events stored after one, in order, and up to which id all were looked at."""
+        last = await self.last_line_id()
+        rows = await self._database.fetch("logs_after", (after, last, environment, service, service, level, limit))
+        return [LogRow(*row) for row in rows], int(rows[-1][0]) if len(rows) == limit else max(after, last)
+
     async def changes(self, environment: str, window: Window) -> list[ChangeRow]:
         """Return the changes in a window, oldest first."""
         rows = await self._database.fetch("changes_between", (*_scope(environment, window), MAX_EVENTS))

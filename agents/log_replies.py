@@ -1,0 +1,240 @@
+"""What every way in replies with about logs: lines found by text, and families of templates, counted and compared."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from diagnosis.logs import poisson_surprise
+from domain.errors import QuestionError
+from domain.observed import LogRow, TemplateCount
+from domain.telemetry import DEFAULT_ENVIRONMENT, Level
+from domain.times import HOUR_US, MINUTE_US, Window, format_us
+from ingest.families import family_text
+from ingest.family_slots import FamilySlots
+from ingest.fields import parse_level
+
+if TYPE_CHECKING:
+    from agents.services import Services
+
+type Order = Literal["top", "new", "vanished", "bursting"]
+ORDERS: tuple[Order, ...] = ("top", "new", "vanished", "bursting")
+MAX_ROWS = 1000
+
+_LONGEST_US = 31 * 24 * HOUR_US
+_USUAL = 3  # lines from which on it is worth saying that a family fell silent
+_BURST_FACTOR = 3.0
+_BURST_SURPRISE = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines are asked for: of an environment and a window, perhaps of one service, from a level on."""
+
+    environment: str
+    window: Window
+    service: str = ""
+    level: int = 0
+    limit: int = 50
+
+
+def make_log_query(
+    environment: str, from_us: int | None, to_us: int | None, service: str = "", level: str = "", limit: int = 50
+) -> LogQuery:
+    """Return a query; the last hour where no time is given. Raises QuestionError for what makes no sense."""
+    end = to_us if to_us is not None else time.time_ns() // 1000 + MINUTE_US
+    start = from_us if from_us is not None else max(0, end - HOUR_US)
+    if start >= end:
+        raise QuestionError("`from` must lie before `to`.")
+    if end - start > _LONGEST_US:
+        raise QuestionError("`from` and `to` may lie 31 days apart at most.")
+    known = parse_level(level) if level else None
+    if level and known is None:
+        raise QuestionError(f"`level`: {level[:32]!r} is none: trace, debug, info, warn, error or fatal.")
+    window = Window(start, end)
+    return LogQuery(environment or DEFAULT_ENVIRONMENT, window, service, int(known or 0), min(limit, MAX_ROWS))
+
+
+# -- families ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A family of one service and level before and in a window."""
+
+    templates: set[int] = field(default_factory=set)
+    before: int = 0
+    lines: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+
+
+type _Families = dict[tuple[str, int, str], _Counted]
+
+
+async def read_families(services: Services, query: LogQuery, order: Order) -> dict[str, Any]:
+    """Return families of templates: the most frequent, or those that are new, vanished or bursting.
+
+    They are compared with a window of equal length just before. New is what was never written before in the environment.
+    """
+    length = query.window.end_us - query.window.start_us
+    before = Window(max(0, query.window.start_us - length), query.window.start_us)
+    telemetry = services.telemetry
+    was = _wanted(await telemetry.template_counts(query.environment, before), query)
+    now = _wanted(await telemetry.template_counts(query.environment, query.window), query)
+    texts = await telemetry.template_texts({count.template_id for count in (*was, *now)})
+    families = _count_families(was, now, texts)
+    if order == "new":
+        fresh = {number for counted in families.values() if not counted.before for number in counted.templates}
+        known = await telemetry.seen_before(query.environment, fresh, query.window.start_us)
+        families = {key: one for key, one in families.items() if not one.before and one.templates.isdisjoint(known)}
+    else:
+        families = {key: one for key, one in families.items() if _CHOICES[order](one)}
+    ranked = sorted(families.items(), key=lambda item: (-max(item[1].lines, item[1].before), item[0]))
+    return {
+        **_frame(query),
+        "order": order,
+        "families": [_family_json(*item) for item in ranked[: query.limit]],
+        "left_out": max(0, len(ranked) - query.limit),
+    }
+
+
+def _wanted(counts: Sequence[TemplateCount], query: LogQuery) -> list[TemplateCount]:
+    return [c for c in counts if c.level >= query.level and query.service in ("", c.service)]
+
+
+def _count_families(was: Sequence[TemplateCount], now: Sequence[TemplateCount], texts: dict[int, str]) -> _Families:
+    names = _name_families(texts)
+    families: _Families = defaultdict(_Counted)
+    for counts, current in ((was, False), (now, True)):
+        for count in counts:
+            one = families[count.service, count.level, names.get(count.template_id, "")]
+            one.templates.add(count.template_id)
+            if current:
+                one.lines += count.lines
+                one.first_us = min(one.first_us or count.first_us, count.first_us)
+                one.last_us = max(one.last_us or count.last_us, count.last_us)
+            else:
+                one.before += count.lines
+    return families
+
+
+def _name_families(texts: dict[int, str]) -> dict[int, str]:
+    """Return the family of each template; slots open by what is in view, in an order that is always the same."""
+    found = {number: family_text(text) for number, text in texts.items()}
+    slots, into = FamilySlots(), dict[str, str]()
+    for text in sorted(set(found.values())):
+        into |= {alias.text: alias.into for alias in slots.add(text)}
+    return {number: into.get(text, text) for number, text in found.items()}
+
+
+def _vanished(one: _Counted) -> bool:
+    return not one.lines and one.before >= _USUAL
+
+
+def _bursting(one: _Counted) -> bool:
+    usual = max(one.before, 1)
+    return one.lines >= _BURST_FACTOR * usual and poisson_surprise(one.lines, usual) >= _BURST_SURPRISE
+
+
+_CHOICES: dict[Order, Callable[[_Counted], bool]] = {
+    "top": lambda one: one.lines > 0,
+    "vanished": _vanished,
+    "bursting": _bursting,
+}
+
+
+def _family_json(key: tuple[str, int, str], one: _Counted) -> dict[str, Any]:
+    service, level, text = key
+    return {
+        "service": service,
+        "level": Level(level).name,
+        "text": text,
+        "lines": one.lines,
+        "before": one.before,
+        "first": None if one.first_us is None else format_us(one.first_us),
+        "last": None if one.last_us is None else format_us(one.last_us),
+        "templates": [str(number) for number in sorted(one.templates)[:20]],
+    }
+
+
+# -- counts ------------------------------------------------------------------------------------------------------------
+
+
+async def read_log_stats(services: Services, query: LogQuery) -> dict[str, Any]:
+    """Return how many lines each service wrote at each level, and by how many templates."""
+    counts = _wanted(await services.telemetry.template_counts(query.environment, query.window), query)
+    levels: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    templates: dict[str, set[int]] = defaultdict(set)
+    for count in counts:
+        levels[count.service][Level(count.level).name] += count.lines
+        templates[count.service].add(count.template_id)
+    rows = [
+        {"service": name, "lines": sum(by.values()), "levels": dict(by), "templates": len(templates[name])}
+        for name, by in levels.items()
+    ]
+    rows.sort(key=lambda row: (-int(str(row["lines"])), str(row["service"])))
+    return {
+        **_frame(query),
+        "lines": sum(count.lines for count in counts),
+        "templates": len({count.template_id for count in counts}),
+        "services": rows[: query.limit],
+        "left_out": max(0, len(rows) - query.limit),
+    }
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+
+async def search_lines(services: Services, query: LogQuery, text: str = "", before: str = "") -> dict[str, Any]:
+    """Return lines that hold a text (in any case), newest first; `cursor` of the reply, as `before`, asks for the next."""
+    rows = await services.telemetry.find_lines(
+        query.environment, query.window, query.service, query.level, text, _read_cursor(before), query.limit
+    )
+    more = len(rows) == query.limit
+    return {
+        **_frame(query),
+        "lines": [_line_json(row) for row in rows],
+        "cursor": f"{rows[-1].time_us}-{rows[-1].id}" if rows and more else "",
+    }
+
+
+async def follow_lines(services: Services, query: LogQuery, after: int | None) -> dict[str, Any]:
+    """Return lines in the order in which they were stored, after the one with this id; without it, where the end is."""
+    telemetry = services.telemetry
+    if after is None:
+        return {**_frame(query), "lines": [], "after": await telemetry.last_line_id()}
+    rows, looked = await telemetry.lines_after(query.environment, after, query.service, query.level, query.limit)
+    return {**_frame(query), "lines": [_line_json(row) for row in rows], "after": looked}
+
+
+def _read_cursor(text: str) -> tuple[int, int] | None:
+    moment, dash, number = text.partition("-")
+    if not text:
+        return None
+    if not (
+        dash and moment.isascii() and number.isascii() and moment.isdigit() and number.isdigit() and len(text) < 40
+    ):
+        raise QuestionError("`before` is no cursor: give back the `cursor` of the last reply as it is.")
+    return int(moment), int(number)
+
+
+def _line_json(row: LogRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "time": format_us(row.time_us),
+        "service": row.service,
+        "level": Level(row.level).name,
+        "message": row.message,
+        "node": row.node,
+        "trace_id": row.trace_id,
+        "template": str(row.template_id),
+    }
+
+
+def _frame(query: LogQuery) -> dict[str, Any]:
+    window = query.window
+    return {"environment": query.environment, "from": format_us(window.start_us), "to": format_us(window.end_us)}

@@ -1,0 +1,64 @@
+"""Logs as JSON: lines by text, families of templates, counts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from agents import log_replies
+from agents.log_replies import LogQuery, Order, make_log_query
+from agents.replies import read_time
+from agents.services import Services
+from api.auth import Gate
+
+type _Moment = Annotated[str, Query(max_length=40)]
+
+
+def _read_query(
+    environment: Annotated[str, Query(max_length=64, description="Default: `default`.")] = "",
+    since: Annotated[str, Query(alias="from", max_length=40, description="Default: an hour before `to`.")] = "",
+    to: Annotated[str, Query(max_length=40, description="Default: now.")] = "",
+    service: Annotated[str, Query(max_length=128, description="Only of this service.")] = "",
+    level: Annotated[str, Query(max_length=32, description="From this level on: `warn` holds error and fatal.")] = "",
+    limit: Annotated[int, Query(ge=1, le=log_replies.MAX_ROWS)] = 50,
+) -> LogQuery:
+    return make_log_query(environment, read_time("from", since), read_time("to", to), service, level, limit)
+
+
+type _Asked = Annotated[LogQuery, Depends(_read_query)]
+
+
+def logs_router(services: Services, gate: Gate) -> APIRouter:
+    """Build the router."""
+    router = APIRouter(tags=["logs"], dependencies=[Depends(gate.require("read"))])
+
+    @router.get("/query/logs")
+    async def query_logs(
+        asked: _Asked,
+        order: Annotated[Order | None, Query(description="Families of templates in place of lines.")] = None,
+        before: _Moment = "",
+        after: Annotated[
+            int | None, Query(ge=-1, description="Follow: lines stored after this id; -1: the end.")
+        ] = None,
+    ) -> dict[str, Any]:
+        """The newest lines; with `order` families (top, new, vanished, bursting); with `after` what has come since."""
+        if order is not None:
+            return await log_replies.read_families(services, asked, order)
+        if after is not None:
+            return await log_replies.follow_lines(services, asked, None if after < 0 else after)
+        return await log_replies.search_lines(services, asked, "", before)
+
+    @router.get("/search/logs")
+    async def search_logs(
+        asked: _Asked, q: Annotated[str, Query(min_length=1, max_length=500)], before: _Moment = ""
+    ) -> dict[str, Any]:
+        """Lines that hold a text, newest first."""
+        return await log_replies.search_lines(services, asked, q, before)
+
+    @router.get("/stats")
+    async def stats(asked: _Asked) -> dict[str, Any]:
+        """How many lines each service wrote at each level."""
+        return await log_replies.read_log_stats(services, asked)
+
+    return router

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from domain.times import HOUR_US, MINUTE_US, SECOND_US, format_us
+
+
+@pytest.fixture
+async def written(client: httpx.AsyncClient, environment: str) -> str:
+    """Ten minutes of logs, cut in two: what is steady, new, vanished and bursting is known."""
+    now = time.time_ns() // 1000
+    half = now - 5 * MINUTE_US
+
+    def line(at_us: int, level: str, message: str, service: str = "shop") -> dict[str, object]:
+        return {"timestamp": format_us(at_us), "service": service, "level": level, "message": message}
+
+    lines = [
+        line(half + sign * (n + 1) * SECOND_US, "info", f"order {n} placed") for n in range(40) for sign in (1, -1)
+    ]
+    lines += [line(half - (n + 1) * SECOND_US, "info", f"heartbeat {n} sent") for n in range(20)]
+    lines += [line(half + (n + 1) * SECOND_US, "error", f"card {n} was REFUSED") for n in range(7)]
+    lines += [line(half - SECOND_US, "warn", "queue is slow: 7 s", "mail")]
+    lines += [line(half + (n + 1) * SECOND_US, "warn", f"queue is slow: {n} s", "mail") for n in range(30)]
+    reply = await client.post("/ingest/logs", json=lines, params={"environment": environment})
+    assert reply.status_code == 200, reply.text
+    return environment
+
+
+async def _get(client: httpx.AsyncClient, path: str, environment: str, **query: object) -> dict[str, object]:
+    now = time.time_ns() // 1000
+    window = {"from": format_us(now - 5 * MINUTE_US), "to": format_us(now + MINUTE_US), "environment": environment}
+    reply = await client.get(path, params={**window, **query})  # type: ignore[dict-item]  # any scalar will do
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+async def _until_counted(client: httpx.AsyncClient, environment: str) -> None:
+    """Wait for what was acknowledged to be in the database."""
+    deadline = time.monotonic() + 60
+    now = time.time_ns() // 1000
+    query = {"environment": environment, "from": format_us(now - HOUR_US)}
+    while (reply := await client.get("/stats", params=query)).json().get("lines", 0) < 138:
+        assert reply.status_code == 200, reply.text
+        assert time.monotonic() < deadline
+
+
+async def test_families_are_counted_and_compared(client: httpx.AsyncClient, written: str) -> None:
+    await _until_counted(client, written)
+    found = {}
+    for order in ("top", "new", "vanished", "bursting"):
+        body = await _get(client, "/query/logs", written, order=order)
+        found[order] = {row["text"]: row["lines"] for row in body["families"]}  # type: ignore[attr-defined]
+    assert found["top"] == {"order <*> placed": 40, "queue is slow: <*>": 30, "card <*> was REFUSED": 7}
+    assert found["new"] == {"card <*> was REFUSED": 7}
+    assert found["vanished"] == {"heartbeat <*> sent": 0}
+    assert found["bursting"].keys() == {"queue is slow: <*>", "card <*> was REFUSED"}
+    mail = await _get(client, "/query/logs", written, order="top", service="mail", level="warn")
+    assert [row["lines"] for row in mail["families"]] == [30]  # type: ignore[attr-defined]
+
+
+async def test_lines_are_found_by_text_page_by_page(client: httpx.AsyncClient, written: str) -> None:
+    await _until_counted(client, written)
+    seen: list[str] = []
+    cursor = ""
+    for _ in range(9):
+        body = await _get(client, "/search/logs", written, q="was refused", limit=3, before=cursor)
+        seen += [row["message"] for row in body["lines"]]  # type: ignore[attr-defined]
+        cursor = str(body["cursor"])
+        if not cursor:
+            break
+    assert seen == [f"card {n} was REFUSED" for n in reversed(range(7))]
+    assert (await _get(client, "/search/logs", written, q="100%_\\' OR 1=1"))["lines"] == []
+
+
+async def test_new_lines_are_followed(client: httpx.AsyncClient, written: str) -> None:
+    await _until_counted(client, written)
+    end = await _get(client, "/query/logs", written, after=-1)
+    line = {"timestamp": time.time(), "service": "shop", "level": "info", "message": "one more"}
+    await client.post("/ingest/logs", json=[line], params={"environment": written})
+    after, deadline = end["after"], time.monotonic() + 60
+    messages: list[str] = []
+    while not messages and time.monotonic() < deadline:
+        body = await _get(client, "/query/logs", written, after=after)
+        messages = [row["message"] for row in body["lines"]]  # type: ignore[attr-defined]
+        after = body["after"]
+    assert messages == ["one more"]
+    assert (await _get(client, "/query/logs", written, after=after))["lines"] == []
+
+
+async def test_stats_count_by_service_and_level(client: httpx.AsyncClient, written: str) -> None:
+    await _until_counted(client, written)
+    body = await _get(client, "/stats", written)
+    assert body["services"] == [
+        {"service": "shop", "lines": 47, "levels": {"INFO": 40, "ERROR": 7}, "templates": 2},
+        {"service": "mail", "lines": 30, "levels": {"WARN": 30}, "templates": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    "query", [{"from": "tomorrow"}, {"level": "loud"}, {"from": "2026-01-02", "to": "2026-01-01"}, {"before": "x"}]
+)
+async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient, query: dict[str, str]) -> None:
+    assert (await client.get("/query/logs", params=query)).status_code in (400, 422)
+
+
+async def test_logs_need_a_key(browser: httpx.AsyncClient) -> None:
+    for path in ("/query/logs", "/search/logs?q=x", "/stats"):
+        assert (await browser.get(path)).status_code == 401
