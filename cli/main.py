@@ -16,6 +16,7 @@ from cli.commands import (
     backfill,
     dead_letters,
     demo,
+    index,
     ingest,
     keys,
     logs,
@@ -99,6 +100,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_logs(), name="logs")
     app.add_typer(_dead_letters(), name="dead-letters")
     app.add_typer(_retention(), name="retention")
+    app.add_typer(_index(), name="index")
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
@@ -142,6 +144,20 @@ def _logs() -> typer.Typer:
     app = typer.Typer(help="What is written: most, new, vanished, bursting; search and follow.", no_args_is_help=True)
     for command in (logs.top, logs.new, logs.vanished, logs.bursting, logs.search, logs.tail, logs.stats):
         app.command()(command)
+    return app
+
+
+def _index() -> typer.Typer:
+    about = "Index code bases: `causegraph index PATH`, or the address of a git repository."
+    app = typer.Typer(cls=index.IndexGroup, help=about, no_args_is_help=True)
+    app.command("add")(index.add)
+    app.command("sync")(index.sync)
+    app.command("list")(index.list_roots)
+    app.command("status")(index.status)
+    app.command("diff")(index.diff)
+    app.command("prove")(index.prove)
+    app.command("verify")(index.verify)
+    app.command("remove")(index.remove)
     return app
 
 

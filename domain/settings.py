@@ -134,6 +134,23 @@ class Settings(BaseSettings):
         default=None, description="Folder of your own runbooks, read beside the built-in library."
     )
 
+    index_sync_minutes: float = Field(
+        default=10.0, ge=0, description="Minutes between two looks of `causegraph serve` at the indexed code; 0: never."
+    )
+    index_max_file_bytes: int = Field(
+        default=4 * 1024 * 1024, gt=0, description="Largest source file that is indexed, in bytes."
+    )
+    index_max_files: int = Field(default=500_000, gt=0, description="Most files that one code base may hold.")
+    index_max_folder_files: int = Field(
+        default=20_000, gt=0, description="Most files of one folder of a code base; a fuller one is left out."
+    )
+    index_clone_depth: int = Field(
+        default=500, gt=0, description="Commits that are kept of a repository that is cloned to be indexed."
+    )
+    index_clone_seconds: float = Field(
+        default=600.0, gt=0, description="Seconds after which cloning or fetching a repository is given up."
+    )
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; raise SettingsError with one line per bad value."""

@@ -31,6 +31,12 @@ class Manifest:
     generation: int = 0
     began_ns: int = 0
     entries: dict[str, Entry] = field(default_factory=dict)
+    folders: dict[str, bytes] = field(default_factory=dict)
+    """The Merkle hash of each folder, by its path."""
+
+    def leaves(self) -> dict[str, bytes]:
+        """Return path -> content hash of the files that count."""
+        return {path: entry[4] for path, entry in self.entries.items() if isinstance(entry[4], bytes)}
 
     def is_unchanged(self, path: str, stamp: Stamp) -> bool:
         """Say whether a file is surely what it was.
@@ -54,15 +60,15 @@ def load_manifest(file: Path, generation: int) -> Manifest | None:
     if head != _MAGIC + blake3(body).digest():  # torn, or of another version: marshal must not see it
         return None
     try:
-        found_generation, began_ns, entries = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
+        found_generation, began_ns, entries, folders = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
     except (ValueError, EOFError, TypeError):
         return None
-    return Manifest(found_generation, began_ns, entries) if found_generation == generation else None
+    return Manifest(found_generation, began_ns, entries, folders) if found_generation == generation else None
 
 
 def save_manifest(file: Path, manifest: Manifest) -> None:
     """Swap the file for a new one in one step; raises StorageError."""
-    body = marshal.dumps((manifest.generation, manifest.began_ns, manifest.entries))
+    body = marshal.dumps((manifest.generation, manifest.began_ns, manifest.entries, manifest.folders))
     write_durably(file, _MAGIC + blake3(body).digest() + body, 0o600)
 
 

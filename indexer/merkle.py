@@ -7,7 +7,7 @@ off as another. Only contents and names count; modes and times do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +38,15 @@ class Folder:
             for name, content in folder.files.items():
                 yield prefix + name, content
             stack += [(f"{prefix}{name}/", below) for name, below in folder.folders.items()]
+
+    def hashes(self) -> dict[str, bytes]:
+        """Return the hash of every folder by its path; this one's is under ""."""
+        found, stack = {}, [("", self)]
+        while stack:
+            path, folder = stack.pop()
+            found[path] = folder.hash
+            stack += [(f"{path}/{name}" if path else name, below) for name, below in folder.folders.items()]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,48 +88,41 @@ class Proof:
         return found == self.root
 
 
-def build_tree(leaves: Mapping[str, bytes], known: Folder | None = None) -> Folder:
-    """Build the tree of path -> content hash. Folders that are as in `known` are taken over without hashing them."""
+def build_tree(leaves: Mapping[str, bytes], known: Mapping[str, bytes] | None = None) -> Folder:
+    """Build the tree of path -> content hash. `known` holds the hashes of folders in which surely nothing changed."""
     nested: dict[str, dict[str, bytes]] = {}
     for path, content in leaves.items():
         folder, _, name = path.rpartition("/")
         nested.setdefault(folder, {})[name] = content
-    return _assemble(nested, known)
+    return _assemble(nested, known or {})
 
 
-def _assemble(nested: dict[str, dict[str, bytes]], known: Folder | None) -> Folder:
+def _assemble(nested: dict[str, dict[str, bytes]], known: Mapping[str, bytes]) -> Folder:
     for path in list(nested):
         while path:  # folders that hold only folders
             path = path.rpartition("/")[0]
-            nested.setdefault(path, {})
+            if path in nested:
+                break
+            nested[path] = {}
+    nested.setdefault("", {})
     below: dict[str, dict[str, Folder]] = {}
     root = Folder(_EMPTY, {}, {})
-    older = _by_path(known) if known else {}
     for path in sorted(nested, key=lambda path: path.count("/") + bool(path), reverse=True):
-        folders = below.pop(path, {})
-        root = _seal(nested[path], folders, older.get(path))
+        files, folders = nested[path], below.pop(path, {})
+        root = Folder(known.get(path) or _root_of(_entries(files, folders)), files, folders)
         parent, _, name = path.rpartition("/")
         below.setdefault(parent, {})[name] = root
     return root
 
 
-def _by_path(root: Folder) -> dict[str, Folder]:
-    found, stack = {}, [("", root)]
-    while stack:
-        path, folder = stack.pop()
-        found[path] = folder
-        stack += [(f"{path}/{name}" if path else name, below) for name, below in folder.folders.items()]
-    return found
-
-
-def _seal(files: dict[str, bytes], folders: dict[str, Folder], old: Folder | None) -> Folder:
-    if old is not None and old.files == files and _hashes(old.folders) == _hashes(folders):
-        return old
-    return Folder(_root_of(_entries(files, folders)), files, folders)
-
-
-def _hashes(folders: Mapping[str, Folder]) -> dict[str, bytes]:
-    return {name: folder.hash for name, folder in folders.items()}
+def unchanged_folders(hashes: Mapping[str, bytes], changed: Iterable[str]) -> dict[str, bytes]:
+    """Return the hashes (`Folder.hashes`) of the folders that are not above one of the changed paths."""
+    kept = dict(hashes)
+    for path in changed:
+        while path:
+            path = path.rpartition("/")[0]
+            kept.pop(path, None)
+    return kept
 
 
 def diff_trees(old: Folder, new: Folder) -> list[Change]:
@@ -147,10 +149,11 @@ def diff_trees(old: Folder, new: Folder) -> list[Change]:
         for name in was.folders.keys() | now.folders.keys():
             nothing = Folder(_EMPTY, {}, {})
             stack.append((f"{prefix}{name}/", was.folders.get(name, nothing), now.folders.get(name, nothing)))
-    return _name_changes(added, removed, changed)
+    return name_changes(added, removed, changed)
 
 
-def _name_changes(added: dict[str, bytes], removed: dict[str, bytes], changed: Sequence[str]) -> list[Change]:
+def name_changes(added: Mapping[str, bytes], removed: Mapping[str, bytes], changed: Sequence[str]) -> list[Change]:
+    """Return changes by path, where a path that came and one that went with the same content are one move."""
     gone: dict[bytes, list[str]] = {}
     for path in sorted(removed, reverse=True):
         gone.setdefault(removed[path], []).append(path)

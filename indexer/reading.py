@@ -15,6 +15,8 @@ from indexer.walk import Stamp
 
 type Skipped = Literal["binary", "too large", "secret"]
 
+CHANGING = "it changes while it is read; the next sync tries again"
+
 _TRIES = 3
 _LOOKED_AT = 8192  # where git, too, looks for a zero byte
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -40,7 +42,7 @@ def read_file(path: str, largest: int) -> ReadFile:
         found = _read_once(path, largest)
         if found is not None:
             return found
-    raise UnreadableFile("it changes while it is read; the next sync tries again")
+    raise UnreadableFile(CHANGING)
 
 
 def _read_once(path: str, largest: int) -> ReadFile | None:

@@ -89,11 +89,13 @@ def logs(tmp_path: Path) -> Path:
 
 def test_help_names_every_command_and_loads_nothing_heavy(bare: Cli) -> None:
     shown = bare("--help").stdout
-    for name in "up down status doctor migrate serve ask ingest evidence trace incidents topology keys demo".split():
+    for (
+        name
+    ) in "up down status doctor migrate serve ask ingest evidence trace incidents topology index keys demo".split():
         assert f" {name} " in shown
     check = (
         "import sys, cli.main; cli.main.build_cli(); "
-        "print([m for m in ('fastapi', 'mariadb', 'falkordb', 'langgraph', 'pydantic', 'httpx') if m in sys.modules])"
+        "print([m for m in ('fastapi', 'mariadb', 'falkordb', 'langgraph', 'pydantic', 'httpx', 'tree_sitter', 'watchfiles') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

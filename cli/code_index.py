@@ -1,0 +1,134 @@
+"""What the commands of the code index share: the open index, finding a root by what a person calls it, its JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.screen import make_console, styled
+from domain.errors import CausegraphError, IndexingError, NotFound
+from domain.times import format_us
+
+if TYPE_CHECKING:
+    from domain.settings import Settings
+    from indexer.merkle import Change
+    from indexer.sync import OnStep, Syncer, SyncReport
+    from storage.code import CodeRoot, CodeService, CodeStore
+    from storage.database import Database
+
+_SHORTEST_ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CodeIndex:
+    """The store and the syncer of one data folder."""
+
+    settings: Settings
+    database: Database
+    store: CodeStore
+    syncer: Syncer
+
+    async def find_root(self, called: str) -> CodeRoot:
+        """Return the root that is meant by a path, an address, an id or the beginning of one; raises NotFound."""
+        roots = await self.store.roots()
+        path = _absolute(called)
+        found = [root for root in roots if called in (root.id, root.location) or root.location == path]
+        if not found and len(called) >= _SHORTEST_ID:
+            found = [root for root in roots if root.id.startswith(called)]
+        if len(found) > 1:
+            raise NotFound(f"{called} may mean {len(found)} code bases: name it by its id (`causegraph index list`).")
+        if not found:
+            raise NotFound(f"{called} is not indexed: see `causegraph index list`, or run `causegraph index {called}`.")
+        return found[0]
+
+    async def add(self, root: CodeRoot, services: Sequence[CodeService], on_step: OnStep) -> SyncReport:
+        """Add a root and sync it; a new one that cannot be read, or holds nothing to index, is not kept."""
+        root = await self.store.add_root(root)
+        try:
+            if services:
+                await self.store.set_services(root.id, services)
+            report = await self.syncer.sync(root.id, on_step)
+            if not report.root.files and not root.generation:
+                why = ", ".join(f"{count:,} {name}" for name, count in report.skipped.items())
+                told = [f"files left out: {why}"] if why else []
+                reason = "; ".join([*told, *report.problems[:3]]) or "it is empty"
+                raise IndexingError(f"{root.location} holds nothing to index: {reason}.")
+        except CausegraphError:
+            if not root.generation and (await self.store.root(root.id)).files == 0:
+                await self.syncer.remove(root)
+            raise
+        return report
+
+
+def _absolute(called: str) -> str:
+    return str(Path(called).expanduser().resolve()) if called and "\0" not in called else ""
+
+
+@asynccontextmanager
+async def open_index() -> AsyncIterator[CodeIndex]:
+    """Open the index on the database of the settings."""
+    from cli.services import open_database
+    from domain.settings import load_settings
+    from indexer.sync import Syncer
+    from storage.code import CodeStore
+
+    settings = load_settings()
+    notes = make_console(stderr=True)
+    async with open_database(settings, lambda line: notes.print(styled(line, "dim"))) as database:
+        store = CodeStore(database)
+        yield CodeIndex(settings, database, store, Syncer(store, settings))
+
+
+def read_services(given: Sequence[str]) -> list[CodeService]:
+    """Read `NAME` or `NAME=FOLDER` of the command line; raises IndexingError."""
+    from storage.code import CodeService
+
+    services = []
+    for text in given:
+        name, _, folder = text.partition("=")
+        folder = folder.strip("/").removeprefix("./")
+        if not name.strip() or len(name) > 128 or len(folder) > 500 or ".." in folder.split("/"):
+            raise IndexingError(f"--service {text!r}: write NAME, or NAME=FOLDER with a folder inside the code base.")
+        services.append(CodeService("", "" if folder == "." else folder, name.strip()))
+    return services
+
+
+def root_body(root: CodeRoot, services: Sequence[CodeService] = ()) -> dict[str, Any]:
+    """Return a root as JSON."""
+    return {
+        "id": root.id,
+        "kind": root.kind,
+        "location": root.location,
+        "branch": root.branch or None,
+        "services": [{"service": s.service, "folder": s.folder} for s in services if s.root_id == root.id],
+        "files": root.files,
+        "bytes": root.bytes,
+        "tree_hash": root.tree_hash or None,
+        "commit": root.commit or None,
+        "generation": root.generation,
+        "changed_at": format_us(root.changed_us) if root.changed_us else None,
+        "checked_at": format_us(root.checked_us) if root.checked_us else None,
+        "problems": list(root.problems),
+    }
+
+
+def report_body(report: SyncReport) -> dict[str, Any]:
+    """Return what a sync did as JSON."""
+    kinds = Counter(change.kind for change in report.changes)
+    return root_body(report.root) | {
+        "changes": {kind: kinds[kind] for kind in ("added", "changed", "removed", "moved")},
+        "parsed": report.parsed,
+        "read": report.read,
+        "skipped": dict(report.skipped),
+        "problems": list(report.problems),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def change_body(change: Change) -> dict[str, str]:
+    """Return a changed path as JSON."""
+    return {"kind": change.kind, "path": change.path} | ({"from": change.before} if change.kind == "moved" else {})
