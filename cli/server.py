@@ -84,7 +84,7 @@ def start_server(settings: Settings, progress: Progress) -> ServerState:
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli.main", "serve", "--port", str(port)],
-            env=_environment(settings),
+            env=child_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -213,7 +213,7 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def child_environment(settings: Settings) -> dict[str, str]:
     """Return the environment in which a child reads the same settings and finds the same code."""
     given = settings.model_dump(mode="json", include=settings.model_fields_set)
     named = {f"CAUSEGRAPH_{name.upper()}": str(value) for name, value in given.items() if value is not None}

@@ -41,6 +41,7 @@ def serve(
 
 async def _serve(settings: Settings) -> None:
     from api.listeners import listening
+    from cli.code_sync import syncing_code
     from cli.services import open_services, patiently, reviving_stack
 
     notes = make_console(stderr=True)
@@ -52,7 +53,7 @@ async def _serve(settings: Settings) -> None:
         ):
             await patiently(lambda: _check_keys(settings, services))
             await patiently(lambda: services.keys.ensure_local_key(settings.data_dir))
-            async with listening(services):
+            async with listening(services), syncing_code(settings, services.database):
                 await _run(settings, services, listener)
     finally:
         listener.close()
