@@ -6,7 +6,10 @@ that the database has. Without it, or with one of another generation, every file
 
 from __future__ import annotations
 
+import gc
 import marshal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +53,18 @@ class Manifest:
         return max(entry[0], entry[3]) < self.began_ns - _COARSEST_CLOCK_NS
 
 
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """Keep the garbage collector from walking through every new entry again and again: none of them is garbage."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def load_manifest(file: Path, generation: int) -> Manifest | None:
     """Return the manifest of a generation; None if there is none that is whole and of this generation."""
     try:
@@ -60,7 +75,8 @@ def load_manifest(file: Path, generation: int) -> Manifest | None:
     if head != _MAGIC + blake3(body).digest():  # torn, or of another version: marshal must not see it
         return None
     try:
-        found_generation, began_ns, entries, folders = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
+        with collecting_later():
+            found_generation, began_ns, entries, folders = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
     except (ValueError, EOFError, TypeError):
         return None
     return Manifest(found_generation, began_ns, entries, folders) if found_generation == generation else None

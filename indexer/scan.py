@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.manifest import Entry, Manifest
+from indexer.manifest import Entry, Manifest, collecting_later
 from indexer.reading import UnreadableFile, read_file
 from indexer.walk import Listing, WalkLimits, list_files
 
@@ -41,8 +41,12 @@ def scan_root(
     on_file: OnFile = lambda done, total: None,
 ) -> Scan:
     """Look at every file of a root and read those that may have changed; raises IndexingError if the root is gone."""
+    with collecting_later():
+        return _scan(root, known or Manifest(), largest, limits, on_file)
+
+
+def _scan(root: Path, known: Manifest, largest: int, limits: WalkLimits | None, on_file: OnFile) -> Scan:
     began_ns = time.time_ns()
-    known = known or Manifest()
     listing = list_files(root, limits, known.entries)
     entries: dict[str, Entry] = {}
     suspects = []

@@ -92,12 +92,15 @@ class _Walk:
         self.listing.by_git = True
         paths = dict.fromkeys(base + name for name in names)  # in a merge conflict a name is listed several times
         inner = [path for path in paths if path.endswith("/")]
-        crowded = self._crowded(path.rpartition("/")[0] for path in paths)
+        crowded = self._crowded(paths) if len(paths) > self._limits.folder_files else set()
+        real = self._real
         for path in paths:
-            folder = path.rpartition("/")[0]
-            if folder in crowded or path.endswith("/") or not self._is_real(folder):
-                continue
-            self._take_name(path, inner)
+            end = path.rfind("/")
+            folder = path[:end] if end > 0 else ""
+            if real.get(folder) is None:
+                self._is_real(folder)
+            if real[folder] and folder not in crowded and end != len(path) - 1:
+                self._take_name(path, inner)
         for path in inner:
             folder = path.rstrip("/")
             if not self._is_real(folder) or folder.rpartition("/")[2] in NEVER:
@@ -174,8 +177,9 @@ class _Walk:
                 self.listing.problems.append(f"{folder}: {exc.strerror or exc}: nothing in it was taken")
         return found
 
-    def _crowded(self, folders: Iterable[str]) -> set[str]:
-        crowded = {folder for folder, count in Counter(folders).items() if count > self._limits.folder_files}
+    def _crowded(self, paths: Iterable[str]) -> set[str]:
+        counts = Counter(path.rpartition("/")[0] for path in paths)
+        crowded = {folder for folder, count in counts.items() if count > self._limits.folder_files}
         for folder in sorted(crowded):
             self._report_crowded(folder)
         return crowded
@@ -211,6 +215,8 @@ class _Walk:
         elif not path.isascii() and not _is_utf8(path):
             shown = path.encode("utf-8", "replace").decode()
             self.listing.problems.append(f"{shown}: its name is not UTF-8")
+        elif ".." in path.split("/"):
+            self.listing.problems.append(f"{path}: not below the root")
         elif len(path) > LONGEST_PATH:
             self.listing.problems.append(f"{path[:80]}...: its path is longer than {LONGEST_PATH} characters")
         else:
