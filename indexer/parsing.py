@@ -30,6 +30,7 @@ _AHEAD = 32
 _FILE_SECONDS = 60.0
 _START_SECONDS = 60.0
 _LARGEST_ANSWER = 256 << 20
+_KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")  # no keys and no addresses of databases
 _CODE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -149,12 +150,13 @@ def _pipe[T](pipe: T | None) -> T:
 
 
 async def _start() -> asyncio.subprocess.Process:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     search = os.pathsep.join([_CODE, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "indexer.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search}, limit=1 << 20,
+            env={**kept, "PYTHONPATH": search}, limit=1 << 20,
         )  # fmt: skip
     except OSError as exc:
         raise IndexingError(f"No process could be started to read the files in: {exc.strerror or exc}.") from exc

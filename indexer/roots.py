@@ -43,11 +43,13 @@ def make_root(target: str, branch: str = "") -> CodeRoot:
     except (OSError, RuntimeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "its links lead in a circle"
         raise IndexingError(f"{target} cannot be indexed: {reason}.") from exc
+    if len(str(folder)) > _LONGEST or any("\ud800" <= character <= "\udfff" for character in str(folder)):
+        raise IndexingError(f"{target!r} cannot be indexed: its path is too long, or not UTF-8.")
     return CodeRoot(_identify("folder", str(folder)), "folder", str(folder))
 
 
 def _identify(kind: str, location: str) -> str:
-    return blake3(f"{kind} {location}".encode("utf-8", "surrogateescape")).hexdigest(length=8)
+    return blake3(f"{kind} {location}".encode("utf-8", "replace")).hexdigest(length=8)
 
 
 def _check_address(address: str) -> None:

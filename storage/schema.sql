@@ -8,7 +8,8 @@ CREATE TABLE schema_migration (
 ) ENGINE=InnoDB;
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
-  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0);
+  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
+  (7, 'code', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).

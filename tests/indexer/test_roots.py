@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_a_folder_goes_by_its_real_path(tmp_path: Path) -> None:
     assert make_root(str(tmp_path / "link")) == make_root(str(tmp_path / "tree" / ".." / "tree"))
     with pytest.raises(IndexingError, match="branch"):
         make_root(str(tmp_path / "tree"), "main")
+
+
+def test_a_folder_whose_name_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    with pytest.raises(IndexingError, match="UTF-8"):
+        make_root(str(folder))
 
 
 def test_a_clone_is_made_and_kept_current(tmp_path: Path) -> None:

@@ -64,12 +64,6 @@ def kinds(report: SyncReport) -> list[tuple[str, str]]:
     return [(change.kind, change.path) for change in report.changes]
 
 
-def old(root: CodeRoot) -> None:
-    """Give every file a time in the past, so that only what is written from now on is racy."""
-    for path in Path(root.location).rglob("*"):
-        os.utime(path, (1, 1))
-
-
 async def test_a_sync_stores_the_tree_and_what_was_read(store: CodeStore, syncer: Syncer, root: CodeRoot) -> None:
     report = await syncer.sync(root.id)
     assert kinds(report) == [("added", "a.py"), ("added", "sub/b.txt")] and report.parsed == 2
@@ -146,6 +140,22 @@ async def test_another_machine_that_was_faster_is_not_overwritten(
         await syncer.sync(root.id)
     report = await syncer.sync(root.id)  # its manifest is of another generation: everything is read again
     assert not report.changes and report.read == 3 and report.root.generation == 2
+
+
+async def test_a_crash_between_the_tree_and_the_manifest_is_noticed(
+    store: CodeStore, syncer: Syncer, root: CodeRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await syncer.sync(root.id)
+    path = Path(root.location) / "a.py"
+    before, text = await held(store, root), path.read_text()
+    path.write_text("x = 1\n")
+    with monkeypatch.context() as crash, pytest.raises(Crash):
+        crash_at(crash, store, "in the manifest")
+        await syncer.sync(root.id)
+    assert await held(store, root) != before
+    path.write_text(text)  # what the manifest of the tree before the last still says
+    await syncer.sync(root.id)
+    assert await held(store, root) == before
 
 
 async def test_a_new_version_of_the_facts_reads_everything_again(
