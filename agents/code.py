@@ -1,4 +1,4 @@
-"""The code agent: what changed before the symptom, what the orchestrator did, and (once code is indexed) which lines."""
+"""The code agent: what changed before the symptom, and what the orchestrator did. Lines: `code_lines`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,4 @@ async def read_changes(state: State, deps: Deps) -> State:
         alternatives=[],
         inputs={"changes": [f"{c.kind} {c.service} {c.version}" for c in changes[-5:]]},
     )
-    return {
-        "reports": {"code": Report(signals=tuple(signals), notes=("no code indexed: files and lines cannot be named",))}
-    }
+    return {"reports": {"code": Report(signals=tuple(signals))}}

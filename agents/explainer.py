@@ -21,6 +21,7 @@ async def explain(state: State, deps: Deps) -> State:
     """Write the claims and the answer."""
     verdict, plan = state["verdict"], state["plan"]
     claims = write_claims(verdict, plan, state["ranking"], state["cited"], deps.desk.found)
+    claims += state.get("code", ())
     current_trace().decide(
         what=f"{len(claims)} claims",
         why="one for the symptom, for each sign of the cause, for each hop, and for each service ruled out",

@@ -1,6 +1,6 @@
 """The team as a LangGraph graph: the specialists run side by side, and one that fails is named, not hidden.
 
-planner -> log | topology | metric | code -> diagnosis -> runbook -> explainer -> judge -> (planner | end)
+planner -> log | topology | metric | code -> diagnosis -> lines -> runbook -> explainer -> judge -> (planner | end)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agents.code import read_changes
+from agents.code_lines import locate_lines
 from agents.diagnose import settle
 from agents.explainer import explain
 from agents.judge import judge_answer
@@ -38,6 +39,7 @@ SPECIALISTS: dict[str, Agent] = {
 }
 _SEQUENCE: dict[str, Agent] = {
     "diagnosis": settle,
+    "lines": locate_lines,
     "runbook": choose_runbook,
     "explainer": explain,
     "judge": judge_answer,
@@ -57,7 +59,8 @@ def build_graph() -> CompiledStateGraph[State, Deps, State, State]:
     for name in SPECIALISTS:
         graph.add_edge("planner", name)
     graph.add_edge(list(SPECIALISTS), "diagnosis")
-    graph.add_edge("diagnosis", "runbook")
+    graph.add_edge("diagnosis", "lines")
+    graph.add_edge("lines", "runbook")
     graph.add_edge("runbook", "explainer")
     graph.add_edge("explainer", "judge")
     graph.add_conditional_edges("judge", _after_judge, ["planner", END])

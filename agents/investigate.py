@@ -17,6 +17,7 @@ from domain.settings import Settings
 from domain.times import MINUTE_US, format_us, to_us
 from domain.verdict import Cause, Verdict
 from graph.topology import TopologyGraph
+from indexer.search import CodeSearch
 from ingest.topology import TopologyProjection
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
@@ -60,6 +61,7 @@ class Investigator:
         evidence: EvidenceStore,
         incidents: IncidentStore,
         sink: Sink,
+        code: CodeSearch | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -70,6 +72,7 @@ class Investigator:
         self._evidence = evidence
         self._incidents = incidents
         self._sink = sink
+        self._code = code
         self._team = build_graph()
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Investigator:
             behind = await self._wait_for_watermark()
             ledger = SearchLedger()
             telemetry = self._telemetry.as_of(question.at_us)
-            desk = EvidenceDesk(telemetry, self._graph, question.environment)
+            desk = EvidenceDesk(telemetry, self._graph, question.environment, self._code)
             deps = Deps(
                 telemetry=telemetry,
                 graph=self._graph,
@@ -97,6 +100,7 @@ class Investigator:
                 ledger=ledger,
                 library=self._library,
                 lookback_us=self._settings.lookback_minutes * MINUTE_US,
+                code=self._code,
             )
             state: State = {"question": question, "round": 0, "reports": {}}
             async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
@@ -223,4 +227,6 @@ def _cause_body(cause: Cause) -> dict[str, Any]:
         body["component"] = cause.component
     if cause.change_id:
         body["change"] = cause.change_id
+    if cause.code:
+        body["code"] = asdict(cause.code)
     return body

@@ -53,7 +53,7 @@ async def _recheck(evidence_id: str, deps: Deps) -> str:
     evidence = deps.desk.found.get(evidence_id)
     if evidence is None:
         return "not retrieved in this run"
-    return await recheck(deps.telemetry, deps.graph, evidence)
+    return await recheck(deps.telemetry, deps.graph, evidence, deps.code)
 
 
 def _fault_of(claim: Claim, found: Mapping[str, Evidence], changed: Mapping[str, str], services: Sequence[str]) -> str:

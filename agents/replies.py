@@ -91,7 +91,9 @@ async def reread_evidence(services: Services, evidence_id: str, environment: str
     now: Mapping[str, Any] | None = None
     reason = ""
     try:
-        now = await read_record(services.telemetry, services.graph, evidence.environment, evidence.kind, evidence.key)
+        now = await read_record(
+            services.telemetry, services.graph, evidence.environment, evidence.kind, evidence.key, services.code
+        )
     except NotFound as exc:
         state, reason = "gone", str(exc)
     else:

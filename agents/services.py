@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from domain.embedding import Embedder
     from domain.settings import Settings
     from graph.topology import TopologyGraph
+    from indexer.search import CodeSearch
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
@@ -83,7 +84,16 @@ class Services:
             evidence=self.evidence,
             incidents=self.incidents,
             sink=self.traces.sink(),
+            code=self.code,
         )
+
+    @cached_property
+    def code(self) -> CodeSearch:
+        """What is asked of the indexed code. It keeps what it has read of it."""
+        from indexer.search import CodeSearch
+        from storage.code import CodeStore
+
+        return CodeSearch(CodeStore(self.database), self.settings.data_dir / "code" / "clones")
 
     @asynccontextmanager
     async def projecting(self) -> AsyncIterator[None]:

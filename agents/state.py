@@ -14,6 +14,7 @@ from diagnosis.walks import Blame, Undelivered
 from domain.times import Window
 from domain.verdict import Claim, Judgement, RunbookMatch, Verdict
 from graph.topology import TopologyGraph
+from indexer.search import CodeSearch
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
 from runbooks.library import Library
@@ -82,6 +83,7 @@ class Deps:
     ledger: SearchLedger
     library: Library
     lookback_us: int
+    code: CodeSearch | None = None
 
 
 def merge_reports(old: Mapping[str, Report], new: Mapping[str, Report]) -> Mapping[str, Report]:
@@ -100,6 +102,7 @@ class State(TypedDict, total=False):
     ranking: tuple[Candidate, ...]
     cited: Mapping[Ref, str]
     verdict: Verdict
+    code: tuple[Claim, ...]
     runbook: RunbookMatch | None
     answer: str
     claims: tuple[Claim, ...]

@@ -19,6 +19,7 @@ from agents.plain import error_body, program_version
 from agents.services import Services
 from api.auth import Gate
 from api.chat import Desk, chat_router
+from api.code import code_router
 from api.completions import completions_router
 from api.dead_letters import dead_letters_router
 from api.errors import install_error_handlers
@@ -89,6 +90,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(topology_router(services, gate))
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))
+    app.include_router(code_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     install_error_handlers(app, is_page, pages.render_error, _HEADERS)

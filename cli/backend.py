@@ -75,6 +75,9 @@ class Backend(Protocol):
 
     async def topology_picture(self, environment: str, at_us: int | None) -> str: ...
 
+    async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the code index: `what` is search, symbol, trace, log, diff or status, `values` as for `/code/...`."""
+
 
 @asynccontextmanager
 async def open_backend(settings: Settings, progress: Progress, *, investigate: bool = False) -> AsyncIterator[Backend]:
@@ -223,6 +226,11 @@ class LocalBackend:
 
         return await topology_replies.draw_topology(self._services, environment, at_us)
 
+    async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        from agents.code_replies import ask_code
+
+        return await ask_code(self._services, what, values)
+
 
 class ServerBackend:
     """A running server."""
@@ -315,6 +323,11 @@ class ServerBackend:
         if response.status_code != 200:
             raise _error_of(response.content)
         return response.text
+
+    async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        if what in ("trace", "log"):
+            return await self._call("POST", f"/code/{what}", {}, json=dict(values))
+        return await self._call("GET", f"/code/{what}", values)
 
     async def _call(self, method: str, path: str, query: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
         response = await self._request(method, path, query, **rest)

@@ -75,6 +75,7 @@ def run_demo(plan: DemoPlan) -> None:
         with _sigterm_as_interrupt():
             state, key = _start(settings, console)
             environment = asyncio.run(_new_environment(settings))
+            _index_shop(settings, console)
             folder = Path(tempfile.mkdtemp(prefix="causegraph-shop-"))
             try:
                 shop = shop_class(
@@ -128,6 +129,27 @@ def _start(settings: Settings, console: Console) -> tuple[ServerState, str]:
         styled(f"  MariaDB {mariadb}, FalkorDB {falkordb}, API at {state.address} ({took:.1f} s)"), soft_wrap=True
     )
     return state, settings.api_key or key
+
+
+def _index_shop(settings: Settings, console: Console) -> None:
+    """Index the shop's code, so that the answer can name lines of it. The demo goes on without."""
+    from cli.code_index import open_index
+    from examples.shop import layout
+    from indexer.roots import make_root
+    from storage.code import CodeService
+
+    async def index() -> str:
+        root = make_root(str(Path(layout.__file__).parent))
+        services = [CodeService(root.id, "", name) for name in layout.SERVICES]
+        async with open_index() as opened:
+            report = await opened.add(root, services, lambda step, done, total: None)
+        return f"  {report.root.files} files of its code are indexed"
+
+    try:
+        with console.status(styled("indexing the shop's code", "dim")):
+            console.print(styled(asyncio.run(index()), "dim"))
+    except CausegraphError as exc:
+        console.print(styled(f"  its code is not indexed: {exc}", "yellow"), soft_wrap=True)
 
 
 async def _new_environment(settings: Settings) -> str:

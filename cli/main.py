@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from cli.commands import (
     ask,
     backfill,
+    code,
     dead_letters,
     demo,
     index,
@@ -101,6 +102,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_dead_letters(), name="dead-letters")
     app.add_typer(_retention(), name="retention")
     app.add_typer(_index(), name="index")
+    app.add_typer(_code(), name="code")
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
@@ -158,6 +160,13 @@ def _index() -> typer.Typer:
     app.command("prove")(index.prove)
     app.command("verify")(index.verify)
     app.command("remove")(index.remove)
+    return app
+
+
+def _code() -> typer.Typer:
+    app = typer.Typer(help="Search in the indexed code.", no_args_is_help=True)
+    for command in (code.search, code.symbol, code.trace, code.log, code.diff, code.status):
+        app.command()(command)
     return app
 
 

@@ -11,7 +11,9 @@ from blake3 import blake3
 
 from domain.times import Window
 
-type EvidenceKind = Literal["log", "span", "metric", "change", "event", "alert", "edge", "count", "requests", "runbook"]
+type EvidenceKind = Literal[
+    "log", "span", "metric", "change", "event", "alert", "edge", "count", "requests", "runbook", "code"
+]
 
 
 # Parts of a key that say as of when a record is read. They belong to reading it again, not to which record it is: the same

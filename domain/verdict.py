@@ -14,6 +14,15 @@ type JudgeAction = Literal["ALLOW_ANSWER", "ALLOW_WITH_WARNING", "NEED_CLARIFICA
 
 
 @dataclass(frozen=True, slots=True)
+class CodeLine:
+    """A line of indexed code: the path in its code base, the line, and the definition around it ("" at the top)."""
+
+    file: str
+    line: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
     """A root cause: which service, what kind of fault, since when, and the path along which it reached the symptom.
 
@@ -31,6 +40,7 @@ class Cause:
     inferred_hops: tuple[str, ...] = ()
     component: str = ""
     change_id: str = ""
+    code: CodeLine | None = None
 
 
 @dataclass(frozen=True, slots=True)

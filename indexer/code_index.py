@@ -57,6 +57,11 @@ class CodeIndex:
         """Every log statement."""
         return [(file, statement) for file in self.files for statement in file.facts.log_statements]
 
+    @cached_property
+    def lowered(self) -> list[tuple[IndexedFile, Chunk, str]]:
+        """Every chunk with its text in lower case."""
+        return [(file, chunk, chunk.text.lower()) for file in self.files for chunk in file.facts.chunks]
+
     def file(self, path: str, root: str = "") -> IndexedFile | None:
         """Return a file by its exact path (of one root, where several have it)."""
         named = self.by_name.get(path.rpartition("/")[2].lower(), [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 
@@ -15,10 +15,27 @@ from graph.topology import TopologyGraph
 from storage.telemetry import Telemetry
 
 
+class CodeRecords(Protocol):
+    """Reads lines of indexed code; the indexer provides it."""
+
+    async def read_code(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record of a line (`root`, `path`, `line`); raises NotFound."""
+        ...
+
+
 async def read_record(
-    telemetry: Telemetry, graph: TopologyGraph, environment: str, kind: EvidenceKind, key: Mapping[str, Any]
+    telemetry: Telemetry,
+    graph: TopologyGraph,
+    environment: str,
+    kind: EvidenceKind,
+    key: Mapping[str, Any],
+    code: CodeRecords | None = None,
 ) -> dict[str, Any]:
     """Return the record behind an evidence key as plain JSON, from whichever store holds it; NotFound if gone."""
+    if kind == "code":
+        if code is None:
+            raise NotFound("There is no code index here.")
+        return await code.read_code(key)
     if kind == "edge":
         return await _read_edge(graph, environment, key)
     return await telemetry.read_record(environment, kind, key)
@@ -71,6 +88,10 @@ def describe_record(kind: EvidenceKind, key: Mapping[str, Any], record: Mapping[
             since = format_us(record["valid_from_us"])
             text = f"{record['source']} calls {record['target']} since {since} (seen by {record['observed_by']})"
             return text, record["source"], record["valid_from_us"]
+        case "code":
+            where = f"{record['path']}:{record['line']}" + (f" in {record['symbol']}" if record["symbol"] else "")
+            moment = record["commit"]["time_us"] if record["commit"] else 0
+            return f"{where}: {record['text'].strip()[:200]}", record["service"], moment
         case "alert" | "runbook":
             return str(record.get("name") or record.get("title", "")), str(record.get("service", "")), 0
 
@@ -78,8 +99,11 @@ def describe_record(kind: EvidenceKind, key: Mapping[str, Any], record: Mapping[
 class EvidenceDesk:
     """Makes evidence for one investigation and remembers the canonical bytes of each record."""
 
-    def __init__(self, telemetry: Telemetry, graph: TopologyGraph, environment: str) -> None:
+    def __init__(
+        self, telemetry: Telemetry, graph: TopologyGraph, environment: str, code: CodeRecords | None = None
+    ) -> None:
         self._telemetry = telemetry
+        self._code = code
         self._graph = graph
         self._environment = environment
         self.found: dict[str, Evidence] = {}
@@ -88,7 +112,7 @@ class EvidenceDesk:
     async def cite(self, kind: EvidenceKind, key: Mapping[str, Any], query: str) -> Evidence | None:
         """Read the record and return its evidence; None where no such record is stored."""
         try:
-            record = await read_record(self._telemetry, self._graph, self._environment, kind, key)
+            record = await read_record(self._telemetry, self._graph, self._environment, kind, key, self._code)
         except NotFound:
             return None
         text, service, moment = describe_record(kind, key, record)
@@ -109,10 +133,12 @@ class EvidenceDesk:
         return evidence
 
 
-async def recheck(telemetry: Telemetry, graph: TopologyGraph, evidence: Evidence) -> str:
+async def recheck(
+    telemetry: Telemetry, graph: TopologyGraph, evidence: Evidence, code: CodeRecords | None = None
+) -> str:
     """Read the record behind evidence once more; return "" if it still holds the same bytes, else what differs."""
     try:
-        record = await read_record(telemetry, graph, evidence.environment, evidence.kind, evidence.key)
+        record = await read_record(telemetry, graph, evidence.environment, evidence.kind, evidence.key, code)
     except NotFound as exc:
         return str(exc)
     digest = blake3(canonical_bytes(record)).hexdigest()

@@ -1,0 +1,185 @@
+"""`causegraph code`: search in the indexed code by text, symbol, stack trace, log line and change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.screen import make_console, print_json, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Service = Annotated[str, typer.Option("--service", "-s", help="Only what this service runs.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="At most so many results.")]
+
+
+def search(
+    query: Annotated[list[str], typer.Argument(help="Words and names to look for.")],
+    service: Service = "",
+    limit: Limit = 10,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search for words: the pieces of code that hold them, the best first. Exit status 1 if there is none."""
+    body = _ask("search", {"q": " ".join(query), "limit": limit, "service": service})
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for hit in [] if as_json else body["results"]:
+        _print_place(console, hit)
+        for number, line in enumerate(hit["snippet"]["text"].split("\n"), hit["snippet"]["from"]):
+            style = "bold" if number == hit["line"] else "dim"
+            console.print(styled(f"  {number:5d}  {line}", style), soft_wrap=True)
+    _end(body["results"], as_json)
+
+
+def symbol(
+    name: Annotated[str, typer.Argument(help="A name, such as `charge` or `Payment.charge`, or its beginning.")],
+    limit: Limit = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show where a name is defined, who calls it, and what it calls. Exit status 1 if it is not.
+
+    A call that is followed by ? is a guess: nothing but the name says that it is this definition.
+    """
+    body = _ask("symbol", {"name": name, "limit": limit})
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for found in [] if as_json else body["results"]:
+        _print_place(console, found)
+        console.print(styled(f"    {found['signature']}"), soft_wrap=True)
+        if found["doc"]:
+            console.print(styled(f"    {found['doc']}", "dim"), soft_wrap=True)
+        for word, others in (("called by", found["callers"]), ("calls", found["calls"])):
+            for other in others:
+                guess = "" if other["sure"] else " ?"
+                text = f"    {word} {other['symbol'] or 'the top of the file'}{guess}  {other['path']}:{other['line']}"
+                console.print(styled(text), soft_wrap=True)
+    _end(body["results"], as_json)
+
+
+def trace(
+    file: Annotated[str, typer.Argument(help="A file with a stack trace; - reads it from standard input.")] = "-",
+    service: Service = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show which indexed files and lines a stack trace speaks of, the innermost of the project first.
+
+    Traces of Python, Java, Go, Node, .NET, Ruby, Rust, PHP and C are read. Paths may begin otherwise than here. Exit status 1
+    if no frame is of the indexed code.
+    """
+    body = _ask("trace", {"text": _read(file), "service": service})
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for found in [] if as_json else body["results"]:
+        _print_place(console, found, "" if found["sure"] else "  (one of several that fit)")
+    _end(body["results"], as_json)
+
+
+def log(
+    line: Annotated[list[str], typer.Argument(help="A log line, or a template with <*> for what varies.")],
+    service: Service = "",
+    limit: Limit = 5,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show which statement writes a log line. Where several fit alike, that is said. Exit status 1 if none fits."""
+    body = _ask("log", {"text": " ".join(line), "limit": limit, "service": service})
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for found in [] if as_json else body["results"]:
+        doubt = "" if found["sure"] else f"  ({found['tied']} more fit as well)" if found["tied"] else "  (not certain)"
+        _print_place(console, found, f"  {found['score']:.2f}{doubt}")
+        console.print(styled(f"    {found['kind']} {found['level']}: {found['template']}", "dim"), soft_wrap=True)
+    _end(body["results"], as_json)
+
+
+def diff(
+    service: Annotated[str, typer.Argument(help="A service; default: all that is indexed.")] = "",
+    since: Annotated[str, typer.Option("--from", help="From this time; default: a day before --to.")] = "",
+    to: Annotated[str, typer.Option(help="Until this time; default: now.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what was committed to the code that a service runs. Exit status 1 if nothing was."""
+    body = _ask("diff", {"service": service, "from": since, "to": to})
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for commit in [] if as_json else body["commits"]:
+        console.print(
+            styled(f"{commit['commit'][:12]} ", "yellow")
+            + styled(f"{commit['time']}  {commit['author']}  ", "dim")
+            + styled(commit["subject"]),
+            soft_wrap=True,
+        )
+        for path in commit["files"][:10]:
+            console.print(styled(f"    {path}", "dim"), soft_wrap=True)
+    for blind in [] if as_json else body["not_seen"]:
+        make_console(stderr=True).print(styled(f"no history: {blind}", "yellow"), soft_wrap=True)
+    _end(body["commits"], as_json)
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Show what is indexed, and how much of it was understood."""
+    body = _ask("status", {})
+    if as_json:
+        print_json(body)
+        return
+    console = make_console()
+    if not body["roots"]:
+        console.print(styled("No code is indexed yet: `causegraph index PATH`.", "dim"))
+    for root in body["roots"]:
+        console.print(styled(root["location"], "bold"), soft_wrap=True)
+        counts = f"{root['files']:,} files, {root['symbols']:,} symbols, {root['chunks']:,} chunks, "
+        counts += f"{root['log_statements']:,} log statements, {root['calls']:,} calls ({root['guessed_calls']:,} more guessed)"
+        console.print(styled(f"  {counts}"), soft_wrap=True)
+        for runs in root["services"]:
+            console.print(styled(f"  runs in {runs['service']}{': ' + runs['folder'] if runs['folder'] else ''}"))
+        if root["readable"] < root["files"]:
+            console.print(styled("  read by another version: run `causegraph index sync`", "yellow"))
+        for problem in root["problems"]:
+            console.print(styled(f"  {problem}", "dim"), soft_wrap=True)
+
+
+def _ask(what: str, values: dict[str, Any]) -> dict[str, Any]:
+    from cli.backend import open_backend
+    from domain.settings import load_settings
+
+    async def work() -> dict[str, Any]:
+        notes = make_console(stderr=True)
+        async with open_backend(load_settings(), lambda line: notes.print(styled(line, "dim"))) as backend:
+            return await backend.code(what, {name: value for name, value in values.items() if value != ""})
+
+    return asyncio.run(work())
+
+
+def _read(file: str) -> str:
+    from pathlib import Path
+
+    from domain.errors import PayloadError
+
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise PayloadError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
+
+
+def _print_place(console: Console, found: dict[str, Any], note: str = "") -> None:
+    symbol = f"  {found['symbol']}" if found["symbol"] else ""
+    line = styled(f"{found['path']}:{found['line']}", "bold cyan") + styled(symbol, "bold") + styled(note, "dim")
+    console.print(line, soft_wrap=True)
+
+
+def _end(results: list[Any], as_json: bool) -> None:
+    if not results:
+        if not as_json:
+            make_console().print(styled("Nothing was found.", "dim"))
+        raise typer.Exit(1)

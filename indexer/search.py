@@ -1,0 +1,224 @@
+"""Asking the code index: by symbol, text, stack trace, log line and change. Reads the store; changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domain.code import Symbol
+from domain.errors import NotFound
+from domain.frames import Frame
+from indexer.code_index import CodeIndex, IndexedFile
+from indexer.facts import FACTS_VERSION
+from indexer.frame_match import FramePlace, place_frames
+from indexer.git import GitError
+from indexer.history import Commit, blame_lines, commits_between, commits_of_lines
+from indexer.linking import Reference, link_calls
+from indexer.parsing import unpack_stored
+from indexer.roots import folder_of
+from indexer.statement_match import StatementIndex, StatementMatch
+from indexer.text_search import ChunkHit, search_text
+from storage.code import CodeRoot, CodeService, CodeStore
+
+_CONTEXT = 2
+_LINE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A commit to what runs in a service."""
+
+    root: CodeRoot
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One state of the indexed code bases, with what is worked out from it once: the links and the log statements."""
+
+    roots: Mapping[str, CodeRoot]
+    services: tuple[CodeService, ...]
+    index: CodeIndex
+    statements: StatementIndex
+    references: tuple[Reference, ...]
+    callers: Mapping[tuple[str, str, str], tuple[Reference, ...]]
+
+    def part(self, service: str) -> CodeIndex:
+        """Return the files that a service runs; all of them for ""."""
+        if not service:
+            return self.index
+        return CodeIndex(file for file in self.index.files if self._runs(service, file))
+
+    def _runs(self, service: str, file: IndexedFile) -> bool:
+        return any(
+            s.service == service
+            and s.root_id == file.root
+            and (not s.folder or file.path.startswith(f"{s.folder.rstrip('/')}/"))
+            for s in self.services
+        )
+
+    def callers_of(self, file: IndexedFile, symbol: str) -> tuple[Reference, ...]:
+        """Return the calls of a definition, the certain ones first."""
+        return self.callers.get((file.root, file.path, symbol), ())
+
+
+class CodeSearch:
+    """Searches the indexed code bases. What was loaded is kept until a root changes. Raises StorageError."""
+
+    def __init__(self, store: CodeStore, clones: Path) -> None:
+        self._store = store
+        self._clones = clones
+        self._loaded: Loaded | None = None
+        self._state: tuple[object, ...] = ()
+        self._files: dict[str, tuple[int, tuple[IndexedFile, ...]]] = {}
+        self._loading = asyncio.Lock()
+
+    async def load(self) -> Loaded:
+        """Return the present state of the code bases."""
+        async with self._loading:
+            roots, services = await self._store.roots(), await self._store.services()
+            state = (*((root.id, root.generation) for root in roots), *services)
+            if self._loaded is None or state != self._state:
+                files = [file for root in roots for file in await self._files_of(root)]
+                self._files = {root.id: self._files[root.id] for root in roots}
+                self._loaded = await asyncio.to_thread(_work_out, roots, services, files)
+                self._state = state
+            return self._loaded
+
+    async def by_symbol(self, name: str, limit: int = 20) -> list[tuple[IndexedFile, Symbol]]:
+        """Return the definitions of a name: `charge`, `Payment.charge`, or a beginning of one."""
+        loaded = await self.load()
+        bare = name.replace("::", ".").replace("#", ".").rpartition(".")[2]
+        found = [t for t in loaded.index.by_symbol.get(bare, []) if f".{t[1].qualified}".endswith(f".{name}")]
+        if not found:
+            wanted = bare.lower()
+            named = sorted(known for known in loaded.index.by_symbol if known.lower().startswith(wanted))
+            found = [target for known in named for target in loaded.index.by_symbol[known]]
+        return found[:limit]
+
+    async def by_text(self, query: str, limit: int = 10, service: str = "") -> list[ChunkHit]:
+        """Return the chunks that hold the words of a query."""
+        loaded = await self.load()
+        return await asyncio.to_thread(search_text, loaded.part(service), query, limit)
+
+    async def by_frames(self, frames: Sequence[Frame], service: str = "") -> list[FramePlace]:
+        """Return the places that stack frames speak of, the innermost of the project first."""
+        return place_frames((await self.load()).part(service), frames)
+
+    async def by_log(self, message: str, limit: int = 5, service: str = "") -> list[StatementMatch]:
+        """Return the statements that may have written a log line or the template of one."""
+        loaded = await self.load()
+        statements = StatementIndex(loaded.part(service).statements) if service else loaded.statements
+        return statements.match(message, limit)
+
+    async def changes(self, service: str, since_us: int, until_us: int | None = None) -> tuple[list[Change], list[str]]:
+        """Return the commits to what a service runs ("" is everything), newest first, and what has no history."""
+        loaded = await self.load()
+        folders: defaultdict[str, list[str]] = defaultdict(list)
+        for one in loaded.services if service else ():
+            if one.service == service:
+                folders[one.root_id].append(one.folder)
+        if service and not folders:
+            raise NotFound(f"No code is indexed for {service}: `causegraph index PATH --service {service}`.")
+        changes: list[Change] = []
+        blind: list[str] = []
+        for root in loaded.roots.values():
+            if service and root.id not in folders:
+                continue
+            paths = tuple(folder for folder in folders[root.id] if folder) if service else ()
+            try:
+                place = folder_of(root, self._clones)
+                commits = await asyncio.to_thread(commits_between, place, since_us, until_us, paths)
+                changes += [Change(root, commit) for commit in commits]
+            except GitError as exc:
+                blind.append(f"{root.location}: {exc}")
+        return sorted(changes, key=lambda change: -change.commit.time_us), blind
+
+    async def last_commits(self, root_id: str, path: str, line: int, end_line: int = 0, limit: int = 3) -> list[Commit]:
+        """Return the commits that last touched lines of a file, newest first; none where there is no history."""
+        root = (await self.load()).roots[root_id]
+        folder = folder_of(root, self._clones)
+        try:
+            if (end_line or line) == line:
+                origins = await asyncio.to_thread(blame_lines, folder, path, line, line)
+                return [origin.commit for origin in origins if origin.committed][:limit]
+            return await asyncio.to_thread(commits_of_lines, folder, path, line, end_line, limit)
+        except GitError:
+            return []
+
+    async def read_code(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record of a line of code: the line with its surroundings, its file's hash, its last commit.
+
+        `key` holds root, path and line. Raises NotFound where the index no longer has them.
+        """
+        loaded = await self.load()
+        root_id, path, line = str(key["root"]), str(key["path"]), int(key["line"])
+        file = loaded.index.file(path, root_id)
+        if file is None:
+            raise NotFound(f"{path[:200]} is no longer in the code index.")
+        symbol = file.symbol_at(line)
+        commits = await self.last_commits(root_id, path, line)
+        return {
+            "kind_of_record": "code",
+            "root": root_id,
+            "location": loaded.roots[root_id].location,
+            "path": path,
+            "line": line,
+            "symbol": symbol.qualified if symbol else "",
+            "text": line_text(file, line),
+            "around": [line_text(file, number) for number in range(max(1, line - _CONTEXT), line + _CONTEXT + 1)],
+            "content_hash": file.content_hash,
+            "service": str(key.get("service", "")),
+            "commit": _commit_record(commits[0]) if commits else None,
+        }
+
+    async def _files_of(self, root: CodeRoot) -> tuple[IndexedFile, ...]:
+        known = self._files.get(root.id)
+        if known is not None and known[0] == root.generation:
+            return known[1]
+        if root.facts_version not in (0, FACTS_VERSION):  # another version of the program read them: sync again
+            files: tuple[IndexedFile, ...] = ()
+        else:
+            rows = await self._store.files(root.id)
+            packed = await self._store.packed_facts(row.facts_key for row in rows)
+            unpacked = await asyncio.to_thread(lambda: {key: unpack_stored(value) for key, value in packed.items()})
+            files = tuple(
+                IndexedFile(root.id, row.path, row.content_hash, unpacked[row.facts_key])
+                for row in rows
+                if row.facts_key in unpacked
+            )
+        self._files[root.id] = (root.generation, files)
+        return files
+
+
+def line_text(file: IndexedFile, line: int) -> str:
+    """Return the text of a line, "" behind the end."""
+    chunk = file.chunk_at(line)
+    return chunk.text.split("\n")[line - chunk.start_line][:_LINE] if chunk else ""
+
+
+def _commit_record(commit: Commit) -> dict[str, Any]:
+    return {"id": commit.id, "time_us": commit.time_us, "author": commit.author, "subject": commit.subject}
+
+
+def _work_out(roots: Sequence[CodeRoot], services: Sequence[CodeService], files: Sequence[IndexedFile]) -> Loaded:
+    index = CodeIndex(files)
+    references = tuple(link_calls(index))
+    callers: defaultdict[tuple[str, str, str], list[Reference]] = defaultdict(list)
+    for reference in references:
+        callers[reference.callee_root, reference.callee_path, reference.callee].append(reference)
+    return Loaded(
+        roots={root.id: root for root in roots},
+        services=tuple(services),
+        index=index,
+        statements=StatementIndex(index.statements),
+        references=references,
+        callers={
+            key: tuple(sorted(found, key=lambda r: (not r.sure, r.caller_path, r.line)))
+            for key, found in callers.items()
+        },
+    )
