@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,12 @@ from domain.errors import CausegraphError
 from domain.evidence import Evidence
 from domain.frames import Frame, parse_frames
 from domain.times import HOUR_US, format_us
-from domain.verdict import Cause, Claim, CodeLine
+from domain.verdict import Cause, Claim, CodeLine, Verdict
 from indexer.code_index import IndexedFile
 from indexer.search import CodeSearch, Loaded
 from tracing.trace import current_trace
 
+_SECONDS = 20.0
 _TEXTS = 12
 _LINES = 4
 _CALLERS = 3
@@ -54,16 +56,29 @@ class Suspect:
 
 
 async def locate_lines(state: State, deps: Deps) -> State:
-    """Find the lines behind the errors of the cause; without an index of its code nothing is said."""
+    """Find the lines behind the errors of the cause; without an index of its code nothing is said.
+
+    The verdict stands without them: where they cannot be read, it says so.
+    """
     verdict = state["verdict"]
     if deps.code is None or not verdict.causes:
         return {}
-    loaded = await deps.code.load()
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await _locate(verdict, deps, deps.code)
+    except (CausegraphError, TimeoutError) as exc:
+        reason = f"took longer than {_SECONDS:.0f} s" if isinstance(exc, TimeoutError) else f"failed: {exc}"
+        told = (*verdict.not_seen, f"the lines of code behind the errors: looking them up {reason}")
+        return {"verdict": replace(verdict, not_seen=told)}
+
+
+async def _locate(verdict: Verdict, deps: Deps, code: CodeSearch) -> State:
+    loaded = await code.load()
     claims: list[Claim] = []
     causes: list[Cause] = []
     for cause in verdict.causes:
         known = any(one.service == cause.service for one in loaded.services)
-        suspects = await find_suspects(cause.service, deps.desk.found, deps.desk.records, deps.code) if known else []
+        suspects = await find_suspects(cause.service, deps.desk.found, deps.desk.records, code) if known else []
         best, told = await _cite(cause, suspects, loaded, deps)
         causes.append(replace(cause, code=best) if best else cause)
         claims += told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,16 @@ class Loaded:
     statements: StatementIndex
     references: tuple[Reference, ...]
     callers: Mapping[tuple[str, str, str], tuple[Reference, ...]]
+    parts: dict[str, tuple[CodeIndex, StatementIndex]] = field(default_factory=dict)
 
-    def part(self, service: str) -> CodeIndex:
-        """Return the files that a service runs; all of them for ""."""
+    def part(self, service: str) -> tuple[CodeIndex, StatementIndex]:
+        """Return the files that a service runs, with their log statements; all of them for ""."""
         if not service:
-            return self.index
-        return CodeIndex(file for file in self.index.files if self._runs(service, file))
+            return self.index, self.statements
+        if service not in self.parts:
+            index = CodeIndex(file for file in self.index.files if self._runs(service, file))
+            self.parts[service] = index, StatementIndex(index.statements)
+        return self.parts[service]
 
     def _runs(self, service: str, file: IndexedFile) -> bool:
         return any(
@@ -103,17 +107,15 @@ class CodeSearch:
     async def by_text(self, query: str, limit: int = 10, service: str = "") -> list[ChunkHit]:
         """Return the chunks that hold the words of a query."""
         loaded = await self.load()
-        return await asyncio.to_thread(search_text, loaded.part(service), query, limit)
+        return await asyncio.to_thread(search_text, loaded.part(service)[0], query, limit)
 
     async def by_frames(self, frames: Sequence[Frame], service: str = "") -> list[FramePlace]:
         """Return the places that stack frames speak of, the innermost of the project first."""
-        return place_frames((await self.load()).part(service), frames)
+        return place_frames((await self.load()).part(service)[0], frames)
 
     async def by_log(self, message: str, limit: int = 5, service: str = "") -> list[StatementMatch]:
         """Return the statements that may have written a log line or the template of one."""
-        loaded = await self.load()
-        statements = StatementIndex(loaded.part(service).statements) if service else loaded.statements
-        return statements.match(message, limit)
+        return (await self.load()).part(service)[1].match(message, limit)
 
     async def changes(self, service: str, since_us: int, until_us: int | None = None) -> tuple[list[Change], list[str]]:
         """Return the commits to what a service runs ("" is everything), newest first, and what has no history."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from agents.code_lines import Suspect, read_origin, read_texts, suggest
-from domain.verdict import Cause
+from agents.code_lines import Suspect, locate_lines, read_origin, read_texts, suggest
+from agents.state import Deps
+from domain.errors import StorageError
+from domain.verdict import Cause, Verdict
 from tests.indexer.sources import make_index
 
 FILE = make_index({"a.py": "x = 1\n"}).files[0]
@@ -44,3 +49,16 @@ def test_a_fix_is_suggested_only_where_the_cited_line_bears_it(
     hint = suggest(suspect, {"text": around, "around": [around], "commit": commit}, CAUSE)
     assert hint.startswith(advice) if not advice else advice in hint
     assert bool(hint) == bool(advice)
+
+
+class _BrokenCode:
+    async def load(self) -> None:
+        raise StorageError("the database is away")
+
+
+async def test_a_verdict_stands_where_the_lines_cannot_be_read() -> None:
+    verdict = Verdict("LIKELY", ("why",), causes=(CAUSE,), not_seen=("metrics",))
+    update = await locate_lines({"verdict": verdict}, cast(Deps, SimpleNamespace(code=_BrokenCode())))
+    assert update["verdict"].causes == (CAUSE,)
+    assert update["verdict"].not_seen[0] == "metrics"
+    assert "the database is away" in update["verdict"].not_seen[1]
