@@ -480,8 +480,11 @@ _CLASS_TRUST: Mapping[SignalName, float] = {
 def _fault_class(signals: Sequence[Signal]) -> FaultClass:
     """Vote on the kind of fault; an error that points elsewhere says little about its own service."""
     votes: dict[FaultClass, float] = defaultdict(float)
+    # What fails is not finished either: a broken sequence speaks of code only where nothing says what else it is.
+    said = {s.fault_class for s in signals if s.name not in ("broken_sequence", "changed")}
+    explained = bool(said - {"unknown", *POINTS_ELSEWHERE})
     for signal in signals:
-        if signal.fault_class == "unknown":
+        if signal.fault_class == "unknown" or (signal.name == "broken_sequence" and explained):
             continue
         trust = _CLASS_TRUST.get(signal.name, 0.1) * signal.strength
         if signal.name == "changed" and signal.fault_class == "code":

@@ -24,6 +24,8 @@ LIKELY_SCORE = 0.2
 NAME_LEAD = 1.1  # two that are equally suspicious: naming one of them would be a guess
 ONSET_BOUND_US = 5 * SECOND_US
 MIN_BASELINE = 5
+# Slowness that is over and hit fewer requests than this confirms nothing.
+SURE_BLIP = 30
 # What trouble that was only stated takes to name its cause, in score and in lead.
 STATED_SCORE = 0.3
 STATED_LEAD = 1.25
@@ -137,6 +139,8 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
     gaps = []
     if symptom.kind == "stated":
         gaps.append("The trouble was stated, not measured: no operation failed or slowed beyond its usual share")
+    if symptom.kind == "latency" and symptom.recovered and symptom.bad < SURE_BLIP:
+        gaps.append(f"Only {symptom.bad} requests were slow, for a moment: any busy machine does that")
     if symptom.kind == "metrics":
         gaps.append("Metrics alone are too coarse to tell which came first")
     if top.score < CONFIRM_SCORE:
