@@ -15,7 +15,7 @@ from domain.telemetry import UNKNOWN_SERVICE, Alert, LogEvent
 from domain.times import parse_time_us
 from ingest.compression import decompress
 from ingest.fields import clean_attributes, clean_name, clean_text
-from ingest.log_event import make_log_event
+from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded
 from ingest.raw_lines import LineReader
 
@@ -111,7 +111,7 @@ def decode_firehose(max_bytes: int, body: bytes, content_type: str, environment:
     records = _object(body, "request").get("records")
     if not isinstance(records, list):
         raise PayloadError("The request has no records.")
-    decoded: Decoded[LogEvent] = Decoded()
+    decoded: Decoded[LogDraft] = Decoded()
     left = max_bytes
     for number, record in enumerate(records, 1):
         try:
@@ -120,14 +120,14 @@ def decode_firehose(max_bytes: int, body: bytes, content_type: str, environment:
             _take_subscriptions(decoded, data, environment, now_us)
         except PayloadError as exc:
             decoded.reject(f"record {number}: {exc}")
-    return decoded
+    return with_templates(decoded)
 
 
 def decode_subscription(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[LogEvent]:
     """Return the log events of a subscription's data: as a function gets it (`{awslogs: {data}}`), or as it is inside."""
-    decoded: Decoded[LogEvent] = Decoded()
+    decoded: Decoded[LogDraft] = Decoded()
     _take_subscriptions(decoded, body, environment, now_us)
-    return decoded
+    return with_templates(decoded)
 
 
 def unwrap_subscription(body: bytes, max_bytes: int) -> bytes:
@@ -148,7 +148,7 @@ def _record_bytes(record: Any, max_bytes: int) -> bytes:
     return decompress(raw, "gzip" if raw.startswith(b"\x1f\x8b") else "", max(1, max_bytes))
 
 
-def _take_subscriptions(decoded: Decoded[LogEvent], data: bytes, environment: str, now_us: int) -> None:
+def _take_subscriptions(decoded: Decoded[LogDraft], data: bytes, environment: str, now_us: int) -> None:
     for said in _objects(data):
         if said.get("messageType") == "CONTROL_MESSAGE":  # asks whether the destination is there
             continue
@@ -159,17 +159,17 @@ def _take_subscriptions(decoded: Decoded[LogEvent], data: bytes, environment: st
         reader = LineReader()
         for number, event in enumerate(events, 1):
             try:
-                decoded.records.append(_log_event(event, group, stream, reader, environment, now_us))
+                decoded.records.append(_draft(event, group, stream, reader, environment, now_us))
             except ValueError as exc:
                 decoded.reject(f"{group}, event {number}: {exc}")
 
 
-def _log_event(event: Any, group: str, stream: str, reader: LineReader, environment: str, now_us: int) -> LogEvent:
+def _draft(event: Any, group: str, stream: str, reader: LineReader, environment: str, now_us: int) -> LogDraft:
     if not isinstance(event, dict) or not isinstance(event.get("message"), str):
         raise ValueError("it has no message")
     time_us = parse_time_us(event.get("timestamp", ""))
     line = reader.read(group, event["message"], time_us or now_us)
-    return make_log_event(
+    return draft_log_event(
         line.message,
         environment=environment,
         time_us=time_us,

@@ -16,7 +16,7 @@ from domain.errors import PayloadError, UnsupportedMediaType
 from domain.telemetry import UNKNOWN_SERVICE, Level, LogEvent
 from domain.times import parse_time_us
 from ingest.fields import clean_attributes, clean_environment, clean_name, parse_level
-from ingest.log_event import make_log_event
+from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded, Unreadable, media_type, parse_records
 
 # What a query may say of all items of a body.
@@ -35,19 +35,19 @@ def decode_logs(
     defaults: Mapping[str, str], body: bytes, content_type: str, environment: str, now_us: int
 ) -> Decoded[LogEvent]:
     """Return the log events of a body; `defaults` is what the query says of items that do not say it themselves."""
-    decoded: Decoded[LogEvent] = Decoded()
+    decoded: Decoded[LogDraft] = Decoded()
     for number, item in enumerate(_items(body, content_type), 1):
         if item == {}:  # how an agent asks whether anybody is there
             continue
         try:
-            event, undated = _log_event(item, defaults, environment, now_us)
+            draft, undated = _draft(item, defaults, environment, now_us)
         except ValueError as exc:
             decoded.reject(f"item {number}: {exc}")
             continue
         if undated:
             decoded.undated.add(len(decoded.records))
-        decoded.records.append(event)
-    return decoded
+        decoded.records.append(draft)
+    return with_templates(decoded)
 
 
 def _items(body: bytes, content_type: str) -> Iterator[Any]:
@@ -60,7 +60,7 @@ def _items(body: bytes, content_type: str) -> Iterator[Any]:
         yield from ({"message": line} for line in body.decode("utf-8", "replace").splitlines() if line.strip())
 
 
-def _log_event(item: Any, defaults: Mapping[str, str], environment: str, now_us: int) -> tuple[LogEvent, bool]:
+def _draft(item: Any, defaults: Mapping[str, str], environment: str, now_us: int) -> tuple[LogDraft, bool]:
     if isinstance(item, Unreadable):
         raise ValueError(item.reason)
     if not isinstance(item, dict):
@@ -76,7 +76,7 @@ def _log_event(item: Any, defaults: Mapping[str, str], environment: str, now_us:
     tags = _tags(outer.pop("ddtags", ""))
     time_us = _time(inner) or _time(outer)
     level = _level(inner) or _level(outer)
-    event = make_log_event(
+    draft = draft_log_event(
         message,
         environment=clean_environment(_text(said.get("env")) or tags.get("env", "")) or environment,
         time_us=time_us or now_us,
@@ -87,7 +87,7 @@ def _log_event(item: Any, defaults: Mapping[str, str], environment: str, now_us:
         span_id=_id(said, _SPAN_KEYS, 16),
         attributes=_attributes(outer, inner, tags),
     )
-    return event, time_us is None
+    return draft, time_us is None
 
 
 def _inner(message: Any) -> dict[str, Any]:

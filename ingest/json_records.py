@@ -34,8 +34,8 @@ from ingest.fields import (
     clean_text,
     parse_level,
 )
+from ingest.log_event import LogDraft, with_templates
 from ingest.payload import Decoded, Unreadable, parse_json, parse_records
-from ingest.template import template_of
 
 ALERT_SOURCES = ("alertmanager", "grafana", "generic")
 
@@ -191,28 +191,25 @@ class _AlertIn(_Record):
 def decode_logs(body: bytes, content_type: str, environment: str) -> Decoded[LogEvent]:
     """Return the log events of a body of `/ingest/logs`."""
 
-    def event(raw: Any) -> LogEvent:
+    def draft(raw: Any) -> LogDraft:
         given = _LogIn.model_validate(raw)
-        template_id, template = template_of(given.message)
         level = parse_level(given.level)
         attributes = given.attributes
         if level is None and given.level is not None:
             attributes = {**attributes, "level": clean_name(str(given.level))}
-        return LogEvent(
+        return LogDraft(
             environment=given.environment or _environment(_said(attributes, _ENVIRONMENT_KEYS)) or environment,
             time_us=given.timestamp,
             service=given.service,
             level=level or Level.INFO,
             message=given.message,
-            template_id=template_id,
-            template=template,
             node=given.node,
             trace_id=given.trace_id,
             span_id=given.span_id if len(given.span_id) == 16 else "",
             attributes=attributes,
         )
 
-    return _decode(parse_records(body, content_type), event)
+    return with_templates(_decode(parse_records(body, content_type), draft))
 
 
 def decode_changes(body: bytes, content_type: str, environment: str) -> Decoded[Change]:

@@ -1,13 +1,30 @@
-"""Puts a log event together from what a source says of it."""
+"""Puts log events together from what a source says of them: line by line first, their templates all at once at the end."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from domain.telemetry import Attributes, Level, LogEvent
 from ingest.fields import MESSAGE_BYTES, clean_text
-from ingest.template import template_of
+from ingest.payload import Decoded
+from ingest.template import templates_of
 
 
-def make_log_event(
+class LogDraft(NamedTuple):
+    """A log event without its template. Names, the message and the attributes have been cleaned."""
+
+    environment: str
+    time_us: int
+    service: str
+    level: Level
+    message: str
+    node: str
+    trace_id: str
+    span_id: str
+    attributes: Attributes
+
+
+def draft_log_event(
     message: str,
     *,
     environment: str,
@@ -18,20 +35,19 @@ def make_log_event(
     trace_id: str = "",
     span_id: str = "",
     attributes: Attributes,
-) -> LogEvent:
-    """Return the event of a line, with its template. Names and attributes must have been cleaned."""
+) -> LogDraft:
+    """Return the draft of a line as it came; the line is cleaned. Names and attributes must have been."""
     text = clean_text(message, MESSAGE_BYTES)
-    template_id, template = template_of(text)
-    return LogEvent(
-        environment=environment,
-        time_us=time_us,
-        service=service,
-        level=level or Level.INFO,
-        message=text,
-        template_id=template_id,
-        template=template,
-        node=node,
-        trace_id=trace_id,
-        span_id=span_id,
-        attributes=attributes,
-    )
+    return LogDraft(environment, time_us, service, level or Level.INFO, text, node, trace_id, span_id, attributes)
+
+
+def with_templates(decoded: Decoded[LogDraft]) -> Decoded[LogEvent]:
+    """Return a delivery of drafts as one of log events, in the same order."""
+    drafts = decoded.records
+    events = [
+        LogEvent(environment, time_us, service, level, message, number, text, node, trace_id, span_id, attributes)
+        for (environment, time_us, service, level, message, node, trace_id, span_id, attributes), (number, text) in zip(
+            drafts, templates_of([draft.message for draft in drafts]), strict=True
+        )
+    ]
+    return Decoded(events, decoded.rejected, decoded.errors, decoded.undated, decoded.refused)

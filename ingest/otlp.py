@@ -28,10 +28,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from domain.errors import PayloadError, UnsupportedMediaType
-from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, Level, LogEvent, MetricPoint, Scalar, Span, SpanKind
+from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, LogEvent, MetricPoint, Scalar, Span, SpanKind
 from domain.times import LATEST_US
 from ingest.fields import (
-    MESSAGE_BYTES,
     clean_attributes,
     clean_environment,
     clean_name,
@@ -39,8 +38,8 @@ from ingest.fields import (
     parse_level,
     severity_level,
 )
+from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded, media_type, parse_json
-from ingest.template import template_of
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -60,18 +59,18 @@ type _Items = Iterator[tuple["_Origin", str, Message | str]]
 
 def decode_logs(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[LogEvent]:
     """Return the log events of an ExportLogsServiceRequest; `environment` is for those that name none."""
-    decoded: Decoded[LogEvent] = Decoded()
+    decoded: Decoded[LogDraft] = Decoded()
     items = _items(body, content_type, environment, ExportLogsServiceRequest, ("resource_logs", "scope_logs"))
     for number, (origin, scope, record) in enumerate(items, 1):
         try:
-            event, undated = _log_event(origin, scope, _readable(record), now_us)
+            draft, undated = _draft(origin, scope, _readable(record), now_us)
         except ValueError as exc:
             decoded.reject(f"log record {number}: {exc}")
             continue
         if undated:
             decoded.undated.add(len(decoded.records))
-        decoded.records.append(event)
-    return decoded
+        decoded.records.append(draft)
+    return with_templates(decoded)
 
 
 def decode_traces(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Span]:
@@ -290,7 +289,7 @@ def _micros(nanos: int) -> int:
 # -- logs --------------------------------------------------------------------------------------------------------------
 
 
-def _log_event(origin: _Origin, scope: str, record: Any, now_us: int) -> tuple[LogEvent, bool]:
+def _draft(origin: _Origin, scope: str, record: Any, now_us: int) -> tuple[LogDraft, bool]:
     if origin.problem:
         raise ValueError(origin.problem)
     nanos = record.time_unix_nano or record.observed_time_unix_nano
@@ -302,22 +301,18 @@ def _log_event(origin: _Origin, scope: str, record: Any, now_us: int) -> tuple[L
     if scope:
         attributes["logger"] = scope
     _shorten_stack(attributes)
-    message = clean_text(_body_text(record, attributes), MESSAGE_BYTES)
-    template_id, template = template_of(message)
-    event = LogEvent(
+    draft = draft_log_event(
+        _body_text(record, attributes),
         environment=environment,
         time_us=_micros(nanos) if nanos else now_us,
         service=origin.service,
-        level=severity_level(record.severity_number) or parse_level(record.severity_text) or Level.INFO,
-        message=message,
-        template_id=template_id,
-        template=template,
+        level=severity_level(record.severity_number) or parse_level(record.severity_text),
         node=origin.node,
         trace_id=_hex(record.trace_id, 16),
         span_id=_hex(record.span_id, 8),
         attributes=attributes,
     )
-    return event, not nanos
+    return draft, not nanos
 
 
 def _body_text(record: Any, attributes: Mapping[str, Scalar]) -> str:

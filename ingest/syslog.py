@@ -17,7 +17,7 @@ from domain.errors import PayloadError
 from domain.telemetry import UNKNOWN_SERVICE, LogEvent, Scalar
 from domain.times import LATEST_US, from_us, parse_time_us, to_us
 from ingest.fields import clean_attributes, clean_environment, clean_name, parse_level
-from ingest.log_event import make_log_event
+from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded
 from ingest.timestamps import read_stamp
 
@@ -98,12 +98,10 @@ def decode_frames(
         frames = msgspec.msgpack.decode(body, type=list[tuple[str, int, bytes]])
     except (msgspec.DecodeError, msgspec.ValidationError) as exc:
         raise PayloadError(f"Not a batch of syslog messages: {exc}") from exc
-    decoded: Decoded[LogEvent] = Decoded()
-    decoded.records = [_log_event(rules, Frame(*frame), environment) for frame in frames]
-    return decoded
+    return with_templates(Decoded([_draft(rules, Frame(*frame), environment) for frame in frames]))
 
 
-def _log_event(rules: SyslogRules, frame: Frame, environment: str) -> LogEvent:
+def _draft(rules: SyslogRules, frame: Frame, environment: str) -> LogDraft:
     text = frame.content.decode("utf-8", "replace").rstrip("\r\n\0")
     priority, rest = _read_priority(text)
     said = _read_5424(rest) or _read_3164(rest, rules.zone, frame.received_us)
@@ -111,7 +109,7 @@ def _log_event(rules: SyslogRules, frame: Frame, environment: str) -> LogEvent:
     facility = _FACILITIES[priority >> 3]
     header = {"syslog.facility": facility, "process.pid": said.process, "syslog.msgid": said.message_id}
     attributes: dict[str, Scalar] = {name: value for name, value in header.items() if value}
-    return make_log_event(
+    return draft_log_event(
         said.text,
         environment=_environment_of(elements) or rules.environment_of(frame.peer) or environment,
         time_us=said.time_us if said.time_us is not None else frame.received_us,

@@ -6,6 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from domain.telemetry import Level
+from ingest.log_event import draft_log_event, with_templates
+from ingest.payload import Decoded
 from ingest.template import MASK_CHARS, _mask_shape, _shape, mask, template_id, template_of
 
 PIECES = [
@@ -85,3 +88,22 @@ def test_long_lines_stay_masked_and_bounded_in_time(one: str, other: str, times:
 def test_ids_fit_a_signed_64_bit_column_and_do_not_change_between_versions_of_this_program() -> None:
     assert template_of("order 12 placed")[0] == template_id("order <*> placed") == 1993524183302788816
     assert all(0 <= template_of(f"word {chr(97 + n)}")[0] < 2**63 for n in range(26))
+
+
+@given(st.lists(lines, max_size=12))
+@example(["order 1 placed", "a\x1eb 2", "x" * 5000, "t.s.TravelServiceImpl#532 got 7", ""])
+def test_a_delivery_gets_the_templates_of_its_lines(messages: list[str]) -> None:
+    drafts = [
+        draft_log_event(
+            line, environment="e", time_us=at, service="s", level=None, span_id="b" * 16, attributes={"k": at}
+        )
+        for at, line in enumerate(messages)
+    ]
+    decoded = with_templates(Decoded(drafts, rejected=2, errors=["why"], undated={0}, refused=[b"{}"]))
+    assert [(event.template_id, event.template) for event in decoded.records] == [
+        template_of(draft.message) for draft in drafts
+    ]
+    assert [(e.time_us, e.message, e.level, e.span_id, e.attributes) for e in decoded.records] == [
+        (draft.time_us, draft.message, Level.INFO, "b" * 16, draft.attributes) for draft in drafts
+    ]
+    assert (decoded.rejected, decoded.errors, decoded.undated, decoded.refused) == (2, ["why"], {0}, [b"{}"])
