@@ -83,8 +83,8 @@ async def read_families(services: Services, query: LogQuery, order: Order) -> di
     length = query.window.end_us - query.window.start_us
     before = Window(max(0, query.window.start_us - length), query.window.start_us)
     telemetry = services.telemetry
-    was = _wanted(await telemetry.template_counts(query.environment, before), query)
-    now = _wanted(await telemetry.template_counts(query.environment, query.window), query)
+    was = wanted_counts(await telemetry.template_counts(query.environment, before), query)
+    now = wanted_counts(await telemetry.template_counts(query.environment, query.window), query)
     texts = await telemetry.template_texts({count.template_id for count in (*was, *now)})
     families = _count_families(was, now, texts)
     if order == "new":
@@ -102,7 +102,8 @@ async def read_families(services: Services, query: LogQuery, order: Order) -> di
     }
 
 
-def _wanted(counts: Sequence[TemplateCount], query: LogQuery) -> list[TemplateCount]:
+def wanted_counts(counts: Sequence[TemplateCount], query: LogQuery) -> list[TemplateCount]:
+    """Return the counts of the service and from the level on that a query asks for."""
     return [c for c in counts if c.level >= query.level and query.service in ("", c.service)]
 
 
@@ -166,7 +167,7 @@ def _family_json(key: tuple[str, int, str], one: _Counted) -> dict[str, Any]:
 
 async def read_log_stats(services: Services, query: LogQuery) -> dict[str, Any]:
     """Return how many lines each service wrote at each level, and by how many templates."""
-    counts = _wanted(await services.telemetry.template_counts(query.environment, query.window), query)
+    counts = wanted_counts(await services.telemetry.template_counts(query.environment, query.window), query)
     levels: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     templates: dict[str, set[int]] = defaultdict(set)
     for count in counts:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from agents import log_replies
+from agents import log_replies, log_search
 from agents.log_replies import LogQuery, Order, make_log_query
 from agents.replies import read_time
 from agents.services import Services
@@ -53,8 +53,8 @@ def logs_router(services: Services, gate: Gate) -> APIRouter:
     async def search_logs(
         asked: _Asked, q: Annotated[str, Query(min_length=1, max_length=500)], before: _Moment = ""
     ) -> dict[str, Any]:
-        """Lines that hold a text, newest first."""
-        return await log_replies.search_lines(services, asked, q, before)
+        """Lines that hold a text, newest first, and `templates` that hold it or mean something like it."""
+        return await log_search.search_logs(services, asked, q, before)
 
     @router.get("/stats")
     async def stats(asked: _Asked) -> dict[str, Any]:

@@ -82,6 +82,19 @@ def build_mcp(connect: Connect) -> MCPServer[Any]:
         return await call(context, "GET", f"/traces/{_segment(trace_id)}")
 
     @server.tool(annotations=reads)
+    async def search_logs(
+        context: Context[Any],
+        text: Annotated[str, Field(description="What lines hold, or what they mean.", min_length=1, max_length=500)],
+        environment: _Environment = "",
+        since: Annotated[_Time, Field(description="RFC 3339 time; empty for an hour before `until`.")] = "",
+        until: _Time = "",
+        limit: _Limit = 20,
+    ) -> str:
+        """Find log lines that hold a text, and log templates that hold it or are near in meaning, with their counts."""
+        wanted = {"q": text, "environment": environment, "from": since, "to": until, "limit": limit}
+        return await call(context, "GET", "/search/logs", params=wanted)
+
+    @server.tool(annotations=reads)
     async def show_topology(context: Context[Any], environment: _Environment = "", at: _Time = "") -> str:
         """Return who called whom at a moment, with counts of calls and errors."""
         return await call(context, "GET", "/topology", params={"environment": environment, "at": at})

@@ -179,7 +179,7 @@ class LocalBackend:
         return await replies.read_trace(self._services, trace_id)
 
     async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        from agents import log_replies
+        from agents import log_replies, log_search
         from agents.replies import read_time
 
         asked = log_replies.make_log_query(
@@ -197,7 +197,7 @@ class LocalBackend:
         if "after" in query:
             after = query["after"]
             return await log_replies.follow_lines(self._services, asked, None if after < 0 else after)
-        return await log_replies.search_lines(self._services, asked, query["q"], query["before"])
+        return await log_search.search_logs(self._services, asked, query["q"], query["before"])
 
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         from agents import topology_replies

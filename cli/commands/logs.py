@@ -68,7 +68,7 @@ def search(
     limit: Limit = 50, before: Annotated[str, typer.Option(help="The cursor of the last reply, for older lines.")] = "",
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
-    """Find lines by text, newest first."""
+    """Find lines by text, newest first, and log templates that mean something like it."""
     query = {**_query(since, until, service, level, limit), "q": text, "before": before}
     body = _ask(environment, lambda backend, place: backend.logs("/search/logs", {**query, "environment": place}))
     if as_json:
@@ -80,6 +80,9 @@ def search(
         make_console().print(styled(f"No line between {body['from']} and {body['to']} holds that.", "dim"))
     if body["cursor"]:
         make_console(stderr=True).print(styled(f"There may be more: --before {body['cursor']}", "dim"))
+    _print_near([each for each in body["templates"] if each["match"] == "meaning"])
+    if body["note"]:
+        make_console(stderr=True).print(styled(body["note"], "dim"))
 
 
 def stats(
@@ -161,6 +164,24 @@ def _families(order: str, environment: str, query: Mapping[str, Any], as_json: b
         make_console().print(styled(f"There is none between {body['from']} and {body['to']}.", "dim"))
     if body["left_out"]:
         make_console(stderr=True).print(styled(f"{body['left_out']} more: --limit", "dim"))
+
+
+def _print_near(templates: list[dict[str, Any]]) -> None:
+    from cli.answer import print_table
+
+    if templates:
+        make_console().print(styled("Near in meaning:", "dim"))
+        rows = [
+            (
+                f"{each['distance']:.2f}",
+                str(each["lines"]),
+                ", ".join(each["services"]),
+                each["level"],
+                each["text"][:300],
+            )
+            for each in templates
+        ]
+        print_table(make_console(), ("distance", "lines", "services", "level", "template"), rows)
 
 
 def _print_line(line: Mapping[str, Any]) -> None:

@@ -22,7 +22,16 @@ from domain.times import MINUTE_US
 from tests.api.test_time import failing, send_requests, steady
 from tests.serving import ROOT, Serve, clean_environ
 
-TOOLS = {"ask", "find_paths", "list_incidents", "read_evidence", "read_incident", "read_trace", "show_topology"}
+TOOLS = {
+    "ask",
+    "find_paths",
+    "list_incidents",
+    "read_evidence",
+    "read_incident",
+    "read_trace",
+    "search_logs",
+    "show_topology",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +81,8 @@ async def test_an_assistant_asks_and_opens_what_is_cited(server: Serve, environm
         assert [line["id"] for line in listed["incidents"]] == [answer["incident_id"]]
         assert (await call(client, "read_incident", incident_id=answer["incident_id"]))["answer"] == answer
         assert (await call(client, "read_trace", trace_id=answer["trace_id"]))["status"] == "complete"
+        found = await call(client, "search_logs", text="such a line", environment=environment)
+        assert (found["lines"], found["templates"]) == ([], [])
         paths = await call(client, "find_paths", cause="payment", symptom="storefront", environment=environment)
         assert paths["paths"] == [["payment", "storefront"]]
 
