@@ -1,0 +1,163 @@
+"""`causegraph logs ...` against real data: in this process, on the session's local stack, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import build_cli
+from cli.stack import StackHandle
+from domain.times import MINUTE_US, SECOND_US, format_us
+from storage.database import Database
+from storage.migrate import migrate
+from tests.serving import COMMAND, ROOT, clean_environ
+
+type Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(stack: StackHandle, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name in [name for name in os.environ if name.startswith("CAUSEGRAPH_") and name != "CAUSEGRAPH_CACHE_DIR"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CAUSEGRAPH_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "none")
+    app = build_cli()
+
+    def call(*arguments: str, stdin: str = "", status: int = 0) -> Result:
+        done = CliRunner().invoke(app, list(arguments), input=stdin)
+        assert done.exit_code == status, done.output
+        return done
+
+    return call
+
+
+def _line(at_us: int, message: str, level: str = "info", service: str = "shop") -> str:
+    return json.dumps({"timestamp": format_us(at_us), "service": service, "level": level, "message": message}) + "\n"
+
+
+def test_logs_are_counted_compared_and_found(run: Run, environment: str) -> None:
+    now = time.time_ns() // 1000
+    half = now - 5 * MINUTE_US
+    lines = [_line(half + sign * (n + 1) * SECOND_US, f"order {n} placed") for n in range(40) for sign in (1, -1)]
+    lines += [_line(half - (n + 1) * SECOND_US, f"heartbeat {n} sent") for n in range(20)]
+    lines += [_line(half + (n + 1) * SECOND_US, f"card {n} was [red]REFUSED", "error") for n in range(7)]
+    lines += [_line(half - SECOND_US, "queue is slow: 7 s", "warn", "mail")]
+    lines += [_line(half + (n + 1) * SECOND_US, f"queue is slow: {n} s", "warn", "mail") for n in range(30)]
+    told = json.loads(run("ingest", "-", "-e", environment, "--json", stdin="".join(lines)).stdout)
+    assert told["accepted"] == len(lines)
+    where = ("-e", environment, "--from", format_us(half), "--to", format_us(now + MINUTE_US))
+
+    def families(order: str, *more: str) -> dict[str, int]:
+        body = json.loads(run("logs", order, *where, "--json", *more).stdout)
+        return {row["text"]: row["lines"] for row in body["families"]}
+
+    refused = "card <*> was [red]REFUSED"
+    assert families("top") == {"order <*> placed": 40, "queue is slow: <*>": 30, refused: 7}
+    assert families("top", "--service", "mail", "--level", "warn") == {"queue is slow: <*>": 30}
+    assert families("new") == {refused: 7}
+    assert families("vanished") == {"heartbeat <*> sent": 0}
+    assert families("bursting").keys() == {"queue is slow: <*>", refused}
+
+    shown = run("logs", "top", *where, "--limit", "2")
+    assert [row.split()[:2] for row in shown.stdout.splitlines()[1:]] == [["40", "40"], ["30", "1"]]
+    assert "1 more: --limit" in shown.stderr
+    assert "There is none between" in run("logs", "new", *where, "--service", "nobody").stdout
+    counted = run("logs", "stats", *where).stdout.splitlines()
+    assert [row.split()[:2] for row in counted[1:3]] == [["shop", "47"], ["mail", "30"]]
+    assert counted[-1] == "77 lines, 3 templates"
+
+    found = run("logs", "search", "was [red]refused", *where, "--limit", "5")
+    assert [row.split(" shop ")[1] for row in found.stdout.splitlines()] == [
+        f"ERROR card {n} was [red]REFUSED" for n in (6, 5, 4, 3, 2)
+    ]
+    assert "Searched by text only" in found.stderr
+    cursor = found.stderr.partition("--before ")[2].split()[0]
+    older = json.loads(run("logs", "search", "refused", *where, "--before", cursor, "--json").stdout)
+    assert [line["message"][:6] for line in older["lines"]] == ["card 1", "card 0"]
+    assert "holds that" in run("logs", "search", "100%_\\", *where).stdout
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await migrate(database)
+    await database.close()
+
+
+def test_what_means_the_same_is_shown_below_the_lines(
+    run: Run, stack: StackHandle, fresh_url: Callable[[], str], environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fresh_url()
+    asyncio.run(_migrate(url))
+    monkeypatch.setenv("CAUSEGRAPH_DATABASE_URL", url)
+    monkeypatch.setenv("CAUSEGRAPH_GRAPH_URL", stack.graph_url)
+    monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "builtin")
+    now = time.time_ns() // 1000
+    lines = _line(now, "disk [b]7[/b] is full", "error") + _line(now, "order 7 placed")
+    run("ingest", "-", "-e", environment, stdin=lines)
+    question = ("logs", "search", "no space left on device", "-e", environment)
+    early = run(*question)
+    assert "holds that" in early.stdout
+    assert "`causegraph backfill` does it now" in " ".join(early.stderr.split())
+    run("backfill")
+    found = run(*question)
+    assert "Near in meaning:" in found.stdout
+    last = found.stdout.splitlines()[-1].split()
+    assert (float(last[0]) < 0.7, last[1:4]) == (True, ["1", "shop", "ERROR"])
+    assert " ".join(last[4:]).startswith("disk [b]<*>")
+    assert "by text only" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("top", "--from", "soon"), "not a time"),
+        (("stats", "--level", "loud"), "'loud' is none"),
+        (("search", "x", "--from", "2026-01-02", "--to", "2026-01-01"), "must lie before"),
+        (("search", "x", "--before", "page 2"), "is no cursor"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_a_line(
+    run: Run, environment: str, arguments: tuple[str, ...], said: str
+) -> None:
+    done = run("logs", *arguments, "-e", environment, status=1)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tail_follows_what_is_stored_until_it_is_interrupted(run: Run, data_dir: Path, environment: str) -> None:
+    tail = subprocess.Popen(
+        [*COMMAND, "logs", "tail", "-e", environment, "--json"],
+        cwd=ROOT,
+        env=clean_environ(data_dir, CAUSEGRAPH_EMBEDDER="none"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert tail.stdout is not None
+        deadline, sent = time.monotonic() + 90, 0
+        while not select.select([tail.stdout], [], [], 0.5)[0]:  # it follows from some moment on that only it knows
+            assert time.monotonic() < deadline
+            assert tail.poll() is None
+            run("ingest", "-", "-e", environment, stdin=_line(time.time_ns() // 1000, f"line {sent} came"))
+            sent += 1
+        first: dict[str, Any] = json.loads(tail.stdout.readline())
+        assert (first["service"], first["level"]) == ("shop", "INFO")
+        assert first["message"] in {f"line {n} came" for n in range(sent)}
+        tail.send_signal(signal.SIGINT)
+        _, said = tail.communicate(timeout=60)
+        assert tail.returncode == 130, said
+        assert b"Traceback" not in said
+    finally:
+        tail.kill()
+        tail.communicate()
