@@ -20,6 +20,7 @@ from cli.commands import (
     code,
     dead_letters,
     demo,
+    export,
     index,
     ingest,
     keys,
@@ -102,6 +103,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
     app.add_typer(_logs(), name="logs")
+    app.command()(export.export)
     app.add_typer(_dead_letters(), name="dead-letters")
     app.add_typer(_retention(), name="retention")
     app.add_typer(_index(), name="index")

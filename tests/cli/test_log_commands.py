@@ -135,6 +135,18 @@ def test_what_makes_no_sense_is_told_in_a_line(
     assert "Traceback" not in done.stderr
 
 
+def test_lines_are_exported(run: Run, environment: str, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    now = time.time_ns() // 1000
+    run("ingest", "-", "-e", environment, stdin=_line(now, "order 7 placed") + _line(now + 1, "order 8 placed"))
+    asked = ("export", "logs", "-e", environment, "--to", format_us(now + SECOND_US), "--out", str(tmp_path), "--json")
+    told = json.loads(run(*asked, "--from", format_us(now)).stdout)
+    assert told == {"file": str(tmp_path / "logs.parquet"), "rows": 2}
+    rows = parquet.read_table(told["file"]).to_pylist()
+    assert [row["message"] for row in rows] == ["order 7 placed", "order 8 placed"]
+    assert "must lie before" in run(*asked, "--from", "2100-01-01", status=1).stderr
+
+
 def test_tail_follows_what_is_stored_until_it_is_interrupted(run: Run, data_dir: Path, environment: str) -> None:
     tail = subprocess.Popen(
         [*COMMAND, "logs", "tail", "-e", environment, "--json"],
