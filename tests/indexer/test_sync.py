@@ -8,6 +8,7 @@ import fcntl
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -29,6 +30,10 @@ from storage.code import CodeRoot, CodeService, CodeStore, Tree
 from storage.database import Database
 from tests.indexer.test_scan import NAMES, STEPS, take_step
 
+# Facts are kept by content: no other test may have stored these.
+ONE = f"def one():\n    return 1  # {uuid.uuid4()}\n"
+TWO = f"two {uuid.uuid4()}\n"
+
 
 class Crash(BaseException):
     """The process ends here."""
@@ -44,8 +49,8 @@ async def root(store: CodeStore, tmp_path: Path) -> AsyncIterator[CodeRoot]:
     """A root of two files."""
     folder = tmp_path / "tree"
     (folder / "sub").mkdir(parents=True)
-    (folder / "a.py").write_text("def one():\n    return 1\n")
-    (folder / "sub" / "b.txt").write_text("two\n")
+    (folder / "a.py").write_text(ONE)
+    (folder / "sub" / "b.txt").write_text(TWO)
     added = await store.add_root(make_root(str(folder)))
     yield added
     await store.remove_root(added.id)
@@ -85,7 +90,7 @@ async def test_moves_and_copies_are_not_parsed_again(syncer: Syncer, root: CodeR
     await syncer.sync(root.id)
     folder = Path(root.location)
     (folder / "a.py").rename(folder / "sub" / "moved.py")
-    (folder / "copy.py").write_text("def one():\n    return 1\n")
+    (folder / "copy.py").write_text(ONE)
     report = await syncer.sync(root.id)
     assert kinds(report) == [("moved", "copy.py"), ("added", "sub/moved.py")] and report.parsed == 0
 
@@ -95,7 +100,7 @@ async def test_the_same_content_in_another_root_is_parsed_once(
 ) -> None:
     await syncer.sync(root.id)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "same.py").write_text("def one():\n    return 1\n")
+    (tmp_path / "other" / "same.py").write_text(ONE)
     other = await store.add_root(make_root(str(tmp_path / "other")))
     assert (await syncer.sync(other.id)).parsed == 0
     await syncer.remove(other)
