@@ -58,9 +58,11 @@ async def settle(state: State, deps: Deps) -> State:
 
 
 def _not_looked_into(plan: Plan) -> list[str]:
-    """Say which other trouble there was: its own cause was not looked for."""
+    """Say which other trouble there was, at another time than the symptom's: its own cause was not looked for."""
     lines = []
-    for s in plan.elsewhere[:_OTHER_TROUBLES]:
+    here = plan.symptom
+    others = [s for s in plan.elsewhere if here is None or s.end_us <= here.start_us or s.start_us >= here.end_us]
+    for s in others[:_OTHER_TROUBLES]:
         until = f"until {format_us(s.end_us)}" if s.recovered else "and goes on"
         what = "lines" if s.kind == "logs" else "requests"
         lines.append(
