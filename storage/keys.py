@@ -37,6 +37,7 @@ INCLUDES: dict[Role, frozenset[Role]] = {
 _PREFIX = "cg_"
 _OUTAGE_SECONDS = 3600.0
 _REMEMBERED = 4096
+_ANSWER_SECONDS = 2.0  # then a database counts as away: one that hangs must not hold up what the spool can keep
 _FILE = "api-key"
 
 
@@ -70,6 +71,7 @@ class KeyStore:
         self._database = database
         self._remember_seconds = remember_seconds
         self._remembered: OrderedDict[str, tuple[float, Key]] = OrderedDict()
+        self._asked: dict[str, tuple[float, asyncio.Task[list[Row]]]] = {}
 
     async def create_key(self, name: str, role: Role) -> tuple[str, str]:
         """Make a key and return (id, secret); the secret cannot be shown again. Raises AccessError for no such role."""
@@ -88,7 +90,7 @@ class KeyStore:
         if key is not None and time.monotonic() < until:
             return key
         try:
-            rows = await self._database.fetch("key_by_hash", (name,))
+            rows = await self._look_up(name)
         except StorageUnavailable:
             if key is not None and time.monotonic() < until + _OUTAGE_SECONDS:
                 return key
@@ -101,6 +103,27 @@ class KeyStore:
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
         return found
+
+    async def _look_up(self, name: str) -> list[Row]:
+        """Return a key's row; StorageUnavailable also where the database does not answer in time, asked once for all."""
+        asked = self._asked.get(name)
+        if asked is None or asked[1].done():
+            asked = (
+                time.monotonic() + _ANSWER_SECONDS,
+                asyncio.create_task(self._database.fetch("key_by_hash", (name,))),
+            )
+            self._asked[name] = asked
+            asked[1].add_done_callback(lambda answer: self._forget(name, answer))
+        until, answer = asked
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), max(0.0, until - time.monotonic()))
+        except TimeoutError as exc:
+            raise StorageUnavailable("MariaDB does not answer: run `causegraph status`.") from exc
+
+    def _forget(self, name: str, answer: asyncio.Task[list[Row]]) -> None:
+        self._asked.pop(name, None)
+        if not answer.cancelled():
+            answer.exception()  # whoever asked may have gone
 
     async def revoke(self, key_id: str) -> None:
         """Make a key useless; doing it twice is the same as once. Raises NotFound."""

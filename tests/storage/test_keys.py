@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from domain.errors import AccessError, NotFound, StorageError, StorageUnavailable
-from storage.database import Database
+from storage.database import Database, Row
 from storage.keys import INCLUDES, ROLES, KeyStore, _read_or_make
 
 
@@ -102,3 +104,33 @@ def test_many_processes_at_once_share_one_key(tmp_path: Path) -> None:
     with get_context("spawn").Pool(4) as pool:
         made = [pool.map(_read_or_make, [tmp_path / str(round_) / "api-key"] * 8) for round_ in range(5)]
     assert all(len(set(secrets)) == 1 for secrets in made)
+
+
+async def test_a_database_that_hangs_holds_up_no_key_that_was_good(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.keys._ANSWER_SECONDS", 0.1)
+    store = KeyStore(database, remember_seconds=0.0)
+    _, secret = await store.create_key("shipper", "ingest")
+    assert await store.check(secret) is not None
+    asked, go_on = 0, asyncio.Event()
+    fetch = database.fetch
+
+    async def hang(name: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        return await fetch(name, parameters)
+
+    monkeypatch.setattr(database, "fetch", hang)
+    for _ in range(3):
+        assert await asyncio.wait_for(store.check(secret), 5) is not None
+    assert asked == 1  # not one of its few connections for each
+    with pytest.raises(StorageUnavailable, match="does not answer"):
+        await store.check("cg_unknown")
+    go_on.set()
+    await asyncio.sleep(0.1)
+    key = await store.check(secret)
+    assert key is not None
+    await store.revoke(key.id)
+    assert await store.check(secret) is None
