@@ -61,3 +61,14 @@ def test_planted_imports_are_refused(copy: Path) -> None:
     assert done.returncode != 0
     unnoticed = [f for f, module in planted.items() if f"{f}.planted -> {module}" not in done.stdout]
     assert not unnoticed, done.stdout
+
+
+def test_the_container_gets_every_package() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
+    copied = [line for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines() if line.startswith("COPY ")]
+    let_in = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+    for package in wheel:
+        assert f"COPY {package} {package}" in copied
+        assert f"!{package}" in let_in
