@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import mariadb
 import pytest
+
+# What is started in the background of a script ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What the person running the tests has configured must not reach them.
 for _name in [name for name in os.environ if name.startswith(("CAUSEGRAPH_", "OTEL_"))]:
