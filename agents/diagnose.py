@@ -20,7 +20,7 @@ from domain.verdict import Verdict
 from tracing.trace import current_trace
 
 _CITED_CANDIDATES = 6
-_CITED_SIGNALS = 5
+_CITED_SIGNALS = 8
 _OTHER_TROUBLES = 3
 
 
