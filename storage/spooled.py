@@ -167,8 +167,8 @@ class SpooledStore:
         Returns False after so many seconds, and at once where the database takes nothing.
         """
         deadline = asyncio.get_running_loop().time() + seconds
-        lanes = [(lane, lane.added) for lane in self._drain.lanes]
         others = await asyncio.to_thread(self._look_at_others)
+        lanes = [(lane, lane.added) for lane in self._drain.lanes]  # after: what is adopted meanwhile is in both
         while True:
             drained = all(lane.settled >= added for lane, added in lanes)
             others = [(folder, last) for folder, last in others if read_position(folder) < last]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import mariadb
 import pytest
+from hypothesis import settings
 
 # What is started in the background of a script ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +22,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in [name for name in os.environ if name.startswith(("CAUSEGRAPH_", "OTEL_"))]:
     if _name != "CAUSEGRAPH_CACHE_DIR":
         del os.environ[_name]
+
+# The same examples every time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 pytest.register_assert_rewrite("tests.sending")
 

@@ -26,7 +26,8 @@ def test_parts_add_up_and_can_be_taken_out_again(one: list[int], other: list[int
 
 @given(st.integers(1, 2**50))
 def test_a_quantile_is_at_most_nine_percent_off(duration_us: int) -> None:
-    assert LatencySketch.of([duration_us]).quantile_us(0.5) == pytest.approx(duration_us, rel=0.1, abs=1)
+    off = abs(LatencySketch.of([duration_us]).quantile_us(0.5) - duration_us)
+    assert off <= 0.091 * duration_us + 0.5  # 0.5: rounded to whole microseconds
 
 
 def test_nothing_has_no_quantile() -> None:
