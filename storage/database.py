@@ -144,6 +144,11 @@ class Database:
         self._open: list[Any] = []
         self._guard = threading.Lock()
 
+    @property
+    def address(self) -> dict[str, Any]:
+        """The connect arguments, for an adapter that needs a connection of its own kind."""
+        return dict(self._arguments)
+
     async def fetch(self, name: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a reading query; a lost connection is opened again once."""
         return await self._in_thread(self._fetch, name, parameters)

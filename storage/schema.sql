@@ -9,7 +9,7 @@ CREATE TABLE schema_migration (
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
   (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
-  (7, 'code', 0);
+  (7, 'code', 0), (8, 'checkpoints', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -512,4 +512,43 @@ CREATE TABLE code_chunk_place (
   end_line INT UNSIGNED NOT NULL,
   PRIMARY KEY (facts_key, number),
   KEY by_chunk (chunk_id)
+) ENGINE=InnoDB;
+
+-- The state of paused and running agent graphs, in the form that langgraph-checkpoint-mysql reads and writes.
+CREATE TABLE checkpoints (
+  thread_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  checkpoint_ns VARCHAR(2000) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  checkpoint_ns_hash BINARY(16) NOT NULL,
+  checkpoint_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  parent_checkpoint_id VARCHAR(150) COLLATE utf8mb4_bin,
+  type VARCHAR(150) COLLATE utf8mb4_bin,
+  checkpoint JSON NOT NULL,
+  metadata JSON NOT NULL,
+  PRIMARY KEY (thread_id, checkpoint_ns_hash, checkpoint_id),
+  KEY by_checkpoint (checkpoint_id)
+) ENGINE=InnoDB;
+
+CREATE TABLE checkpoint_blobs (
+  thread_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  checkpoint_ns VARCHAR(2000) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  checkpoint_ns_hash BINARY(16) NOT NULL,
+  channel VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  version VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  type VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  `blob` LONGBLOB,
+  PRIMARY KEY (thread_id, checkpoint_ns_hash, channel, version)
+) ENGINE=InnoDB;
+
+CREATE TABLE checkpoint_writes (
+  thread_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  checkpoint_ns VARCHAR(2000) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  checkpoint_ns_hash BINARY(16) NOT NULL,
+  checkpoint_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  task_id VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  task_path VARCHAR(2000) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  idx INT NOT NULL,
+  channel VARCHAR(150) COLLATE utf8mb4_bin NOT NULL,
+  type VARCHAR(150) COLLATE utf8mb4_bin,
+  `blob` LONGBLOB NOT NULL,
+  PRIMARY KEY (thread_id, checkpoint_ns_hash, checkpoint_id, task_id, idx)
 ) ENGINE=InnoDB;
