@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from agents.code_meaning import find_code
 from agents.replies import read_time
 from domain.errors import QuestionError
 from domain.frames import parse_frames
@@ -23,19 +24,22 @@ _SNIPPET_LINES = 12
 _DEFAULT_SPAN_US = 24 * HOUR_US
 
 
-async def search_code(services: Services, query: str, limit: int, service: str) -> dict[str, Any]:
-    """Chunks that hold the words of a query, the best first."""
-    code = services.code
-    loaded = await _loaded(code)
-    hits = await code.by_text(_wanted(query, "a query"), _bounded(limit), service)
+async def search_code(services: Services, query: str, limit: int, service: str, by: str = "") -> dict[str, Any]:
+    """Chunks that hold the words of a query, or are near to it in meaning, the best first.
+
+    `by` is `both` (the default), `words` or `meaning`; `note` says what could not be looked at.
+    """
+    loaded = await _loaded(services.code)
+    hits, note = await find_code(services, _wanted(query, "a query"), _bounded(limit), service, by)
     found = []
     for hit in hits:
         lines = hit.chunk.text.split("\n")
         start = max(0, min(hit.line - hit.chunk.start_line - 2, len(lines) - _SNIPPET_LINES))
         place = _place(loaded, hit.file, hit.line, hit.chunk.scope)
         snippet = {"from": hit.chunk.start_line + start, "text": "\n".join(lines[start : start + _SNIPPET_LINES])}
-        found.append(place | {"score": hit.score, "snippet": snippet})
-    return {"query": query, "results": found}
+        distance = None if hit.distance is None else round(hit.distance, 3)
+        found.append(place | {"score": hit.score, "by": list(hit.by), "distance": distance, "snippet": snippet})
+    return {"query": query, "results": found, "note": note}
 
 
 async def find_symbol(services: Services, name: str, limit: int) -> dict[str, Any]:
@@ -137,7 +141,9 @@ async def code_status(services: Services) -> dict[str, Any]:
                 "problems": [f"{f.path}: {problem}" for f in files for problem in f.facts.problems][:20],
             }
         )
-    return {"roots": roots}
+    chunks, embedded = await services.code.count_chunks()
+    embedder = services.embedder.name if services.embedder else None
+    return {"roots": roots, "vectors": {"embedder": embedder, "chunks": chunks, "pending": chunks - embedded}}
 
 
 async def _loaded(code: CodeSearch) -> Loaded:
@@ -176,7 +182,8 @@ async def ask_code(services: Services, what: str, values: Mapping[str, Any]) -> 
     service, limit = str(values.get("service", "")), int(values.get("limit", 10))
     match what:
         case "search":
-            return await search_code(services, str(values.get("q", "")), limit, service)
+            by = str(values.get("by", ""))
+            return await search_code(services, str(values.get("q", "")), limit, service, by)
         case "symbol":
             return await find_symbol(services, str(values.get("name", "")), limit)
         case "trace":

@@ -29,10 +29,13 @@ def code_router(services: Services, gate: Gate) -> APIRouter:
 
     @router.get("/search")
     async def search(
-        q: Annotated[str, Query(max_length=1000)], limit: _Limit = 10, service: _Service = ""
+        q: Annotated[str, Query(max_length=1000)],
+        limit: _Limit = 10,
+        service: _Service = "",
+        by: Annotated[str, Query(max_length=16, description="`both`, `words` or `meaning`.")] = "both",
     ) -> dict[str, Any]:
-        """Chunks that hold the words of a query, the best first."""
-        return await code_replies.search_code(services, q, limit, service)
+        """Chunks that hold the words of a query or are near to it in meaning, the best first."""
+        return await code_replies.search_code(services, q, limit, service, by)
 
     @router.get("/symbol")
     async def symbol(name: Annotated[str, Query(max_length=300)], limit: _Limit = 20) -> dict[str, Any]:

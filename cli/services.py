@@ -171,9 +171,11 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from ingest.insights import insight_queue
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
+    from retrieval.chunk_embedding import ChunkEmbedding
     from retrieval.embedding import TemplateEmbedding
     from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
+    from storage.code import CodeStore
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
     from storage.incidents import IncidentStore
@@ -214,7 +216,11 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         vectors=vectors,
         followers=(
             Retention(database, settings.retention_days),
-            *((TemplateEmbedding(vectors, embedder),) if embedder else ()),
+            *(
+                (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))
+                if embedder
+                else ()
+            ),
         ),
         symptoms=SymptomStore(database),
     )

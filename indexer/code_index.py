@@ -62,6 +62,15 @@ class CodeIndex:
         """Every chunk with its text in lower case."""
         return [(file, chunk, chunk.text.lower()) for file in self.files for chunk in file.facts.chunks]
 
+    @cached_property
+    def by_chunk(self) -> dict[str, tuple[IndexedFile, Chunk]]:
+        """Every chunk by its id, in the first file that holds it."""
+        found: dict[str, tuple[IndexedFile, Chunk]] = {}
+        for file in self.files:
+            for chunk in file.facts.chunks:
+                found.setdefault(chunk.id, (file, chunk))
+        return found
+
     def file(self, path: str, root: str = "") -> IndexedFile | None:
         """Return a file by its exact path (of one root, where several have it)."""
         named = self.by_name.get(path.rpartition("/")[2].lower(), [])

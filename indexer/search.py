@@ -109,6 +109,10 @@ class CodeSearch:
         loaded = await self.load()
         return await asyncio.to_thread(search_text, loaded.part(service)[0], query, limit)
 
+    async def count_chunks(self) -> tuple[int, int]:
+        """Return how many chunks the indexed files hold, and how many of them have a vector."""
+        return await self._store.count_chunks()
+
     async def by_frames(self, frames: Sequence[Frame], service: str = "") -> list[FramePlace]:
         """Return the places that stack frames speak of, the innermost of the project first."""
         return place_frames((await self.load()).part(service)[0], frames)

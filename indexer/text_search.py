@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from domain.code import Chunk
@@ -26,7 +26,7 @@ _K1, _B = 1.2, 0.5
 _PART_WEIGHT = 0.4
 _NAME_WEIGHT = 2.0
 _PATH_WEIGHT = 1.0
-_PER_FILE = 3
+PER_FILE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def search_text(index: CodeIndex, query: str, limit: int = 10) -> list[ChunkHit]
     for number in ranked:
         file, chunk, _ = texts[number]
         of_file[id(file)] += 1
-        if of_file[id(file)] <= _PER_FILE:
-            hits.append(ChunkHit(file, chunk, _first_line(chunk, terms), round(scores[number], 3)))
+        if of_file[id(file)] <= PER_FILE:
+            hits.append(ChunkHit(file, chunk, first_line(chunk, terms), round(scores[number], 3)))
         if len(hits) == limit:
             break
     return hits
@@ -82,9 +82,11 @@ def read_terms(query: str) -> dict[str, float]:
     return dict(list(terms.items())[:_MAX_TERMS])
 
 
-def _first_line(chunk: Chunk, terms: Sequence[str] | dict[str, float]) -> int:
+def first_line(chunk: Chunk, terms: Iterable[str]) -> int:
+    """Return the first line of a chunk that holds one of the terms, else the line where it begins."""
+    wanted = tuple(terms)
     for number, line in enumerate(chunk.text.split("\n")):
         lowered = line.lower()
-        if any(term in lowered for term in terms):
+        if any(term in lowered for term in wanted):
             return chunk.start_line + number
     return chunk.start_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from domain.embedding import Embedder
@@ -39,18 +39,29 @@ class TemplateEmbedding:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Embed what comes until `stop` is set. Outlives failures of the database and of the embedder."""
-        failing = ""
-        while not stop.is_set():
-            try:
-                last, _ = await self.advance()
-                pause = _POLL_SECONDS if last < 0 else 0.0
-                failing = ""
-            except CausegraphError as exc:
-                if str(exc) != failing:
-                    logger.warning("log templates get no vectors for now", extra={"reason": str(exc)})
-                failing, pause = str(exc), _PAUSE_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+
+        async def step() -> bool:
+            return (await self.advance())[0] >= 0
+
+        await follow_queue(step, stop, "log templates get no vectors for now")
+
+
+async def follow_queue(step: Callable[[], Awaitable[bool]], stop: asyncio.Event, trouble: str) -> None:
+    """Take steps until `stop` is set, with a pause when there was nothing to do (False).
+
+    Outlives failures of the database and of the embedder, each told once in the log as `trouble`.
+    """
+    failing = ""
+    while not stop.is_set():
+        try:
+            pause = 0.0 if await step() else _POLL_SECONDS
+            failing = ""
+        except CausegraphError as exc:
+            if str(exc) != failing:
+                logger.warning(trouble, extra={"reason": str(exc)})
+            failing, pause = str(exc), _PAUSE_SECONDS
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
 
 
 async def prepare_space(vectors: VectorStore, corpus: Corpus, embedder: Embedder, move: bool) -> None:

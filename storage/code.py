@@ -24,6 +24,9 @@ type RootKind = Literal["folder", "git"]
 KEEP_UNUSED_US = 7 * 24 * HOUR_US
 """How long facts stay that no file has: a branch that is checked out again soon costs nothing."""
 
+QUEUE_BEGIN = (-1, "")
+"""The place before the first chunk that waits for its vector."""
+
 _KEYS = 5_000
 _NAME, _QUALIFIED, _TEXT = 255, 700, 8_000
 
@@ -106,15 +109,27 @@ class StoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class PendingChunk:
-    """A chunk that is to be embedded, with what a view of it can be made of."""
+    """A chunk that is to be embedded: its place in the queue, and what a view of it is made of.
 
+    `path` is one of the files that hold it, `text` its beginning.
+    """
+
+    urgency: int
     id: str
-    language: str
-    kind: str
     scope: str
     signature: str
     doc: str
     text: str
+    path: str
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in the queue."""
+        return self.urgency, self.id
+
+    @classmethod
+    def from_row(cls, row: Row) -> PendingChunk:
+        return cls(int(row[0]), *map(str, row[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +278,24 @@ class CodeStore:
             found |= {str(key): bytes(packed) for key, packed in rows}
         return found
 
-    async def pending_chunks(self, limit: int = 256) -> list[PendingChunk]:
-        """Return chunks that have no vector yet, those of files that write logs first.
+    async def pending_chunks(self, after: tuple[int, str] = QUEUE_BEGIN, limit: int = 256) -> list[PendingChunk]:
+        """Return chunks of present files that have no vector yet, behind a place in the queue.
 
-        The vectors go to `VectorStore.store("chunk", ...)`; a queue that is a difference of two tables goes on where it
+        The vectors go to `VectorStore.store("chunk", ...)`: a queue that is a difference of two tables goes on where it
         stopped.
         """
-        return [PendingChunk(*map(str, row)) for row in await self._database.fetch("code_pending_chunks", (limit,))]
+        urgency, key = after
+        rows = await self._database.fetch("code_pending_chunks", (urgency, urgency, key, limit))
+        return [PendingChunk.from_row(row) for row in rows]
+
+    async def count_chunks(self) -> tuple[int, int]:
+        """Return how many chunks the present files hold, and how many of them have a vector."""
+        row = (await self._database.fetch("code_count_chunks"))[0]
+        return int(row[0]), int(row[1])
+
+    async def state(self) -> tuple[int, ...]:
+        """Return numbers of which one is another whenever the files of a root have changed."""
+        return tuple(int(value) for value in (await self._database.fetch("code_generations"))[0])
 
     async def forget_unused(self, older_than_us: int = KEEP_UNUSED_US) -> int:
         """Remove what was read from contents that no file has had for a while; return how many contents that were."""

@@ -9,7 +9,8 @@ CREATE TABLE schema_migration (
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
   (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
-  (7, 'code', 0), (8, 'checkpoints', 0);
+  (7, 'code', 0), (8, 'checkpoints', 0),
+  (9, 'chunk_queue', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -501,7 +502,8 @@ CREATE TABLE code_chunk (
   scope VARCHAR(700) COLLATE utf8mb4_bin NOT NULL,
   signature TEXT NOT NULL,
   doc TEXT NOT NULL,
-  text MEDIUMTEXT NOT NULL
+  text MEDIUMTEXT NOT NULL,
+  KEY by_urgency (urgency, id)
 ) ENGINE=InnoDB;
 
 CREATE TABLE code_chunk_place (

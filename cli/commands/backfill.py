@@ -18,27 +18,32 @@ def backfill(
     move: Annotated[
         bool, typer.Option("--move", help="Drop the vectors of another embedder and begin anew with this one.")
     ] = False,
+    only: Annotated[str, typer.Option(help="`templates` (of logs) or `code`; default: both.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Embed the log templates that have no vector yet.
+    """Embed the log templates and the pieces of indexed code that have no vector yet.
 
     `causegraph serve` does this by itself, a little at a time; this is for a database that was filled before, and for
     moving to another embedder (CAUSEGRAPH_EMBEDDER). Stopped at any moment it goes on where it was: what has a vector is
     not embedded again.
     """
-    found = asyncio.run(_backfill(batch, delay, after, move, quiet=as_json))
+    if only not in ("", "templates", "code"):
+        raise typer.BadParameter("--only is `templates` or `code`.")
+    found = asyncio.run(_backfill(batch, delay, after, move, only, quiet=as_json))
     if as_json:
         print_json(found)
     else:
         make_console().print(styled(f"{found['new']} new vectors of {found['embedder']} in {found['seconds']:.1f} s"))
 
 
-async def _backfill(batch: int, delay_s: float, after: int, move: bool, quiet: bool) -> dict[str, object]:
+async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: str, quiet: bool) -> dict[str, object]:
     from cli.services import open_database
     from domain.errors import EmbeddingError
     from domain.settings import load_settings
     from inference.build import build_embedder
+    from retrieval.chunk_embedding import ChunkEmbedder, ChunkEmbedding, backfill_chunks
     from retrieval.embedding import TemplateEmbedding, backfill_templates, prepare_space
+    from storage.code import CodeStore
     from storage.vectors import VectorStore
 
     settings = load_settings()
@@ -48,14 +53,48 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, quiet: b
     notes = make_console(stderr=True)
     began = time.perf_counter()
 
-    def tell(last: int, done: int) -> None:
+    def tell(text: str) -> None:
         if not quiet:
-            rate = done / (time.perf_counter() - began)
-            notes.print(styled(f"{done} vectors, {rate:.0f}/s; the last template was {last}", "dim"))
+            notes.print(styled(text, "dim"))
 
+    templates = chunks = 0
     async with open_database(settings) as database:
-        vectors = VectorStore(database)
-        await prepare_space(vectors, "template", embedder, move)
-        embedding = TemplateEmbedding(vectors, embedder)
-        new = await backfill_templates(embedding, after=after, batch=batch, delay_s=delay_s, told=tell)
-    return {"embedder": embedder.name, "new": new, "seconds": round(time.perf_counter() - began, 3)}
+        vectors, store = VectorStore(database), CodeStore(database)
+        if only in ("", "templates"):
+            await prepare_space(vectors, "template", embedder, move)
+            templates = await backfill_templates(
+                TemplateEmbedding(vectors, embedder),
+                after=after,
+                batch=batch,
+                delay_s=delay_s,
+                told=lambda last, done: tell(f"{done:,} log templates; the last was {last}"),
+            )
+        if only in ("", "code"):
+            await prepare_space(vectors, "chunk", ChunkEmbedder(embedder), move)
+            waiting = _Waiting(*await store.count_chunks())
+            chunks = await backfill_chunks(
+                ChunkEmbedding(store, vectors, embedder),
+                batch=batch,
+                delay_s=delay_s,
+                told=lambda done: tell(waiting.tell(done)),
+            )
+    return {
+        "embedder": embedder.name,
+        "new": templates + chunks,
+        "templates": templates,
+        "chunks": chunks,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+class _Waiting:
+    """How much is left, and for how long at the rate so far."""
+
+    def __init__(self, every: int, embedded: int) -> None:
+        self._left = every - embedded
+        self._began = time.perf_counter()
+
+    def tell(self, done: int) -> str:
+        rate = done / max(1e-6, time.perf_counter() - self._began)
+        left = max(0, self._left - done)
+        return f"{done:,} of {self._left:,} pieces of code, {rate:.0f}/s, {left / max(rate, 1e-6):.0f} s left"

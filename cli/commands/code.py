@@ -19,21 +19,31 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="At mo
 
 
 def search(
-    query: Annotated[list[str], typer.Argument(help="Words and names to look for.")],
+    query: Annotated[list[str], typer.Argument(help="Words and names to look for, or what the code does.")],
     service: Service = "",
     limit: Limit = 10,
+    meaning: Annotated[bool, typer.Option("--meaning", help="By meaning alone.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="By words alone.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search for words: the pieces of code that hold them, the best first. Exit status 1 if there is none."""
-    body = _ask("search", {"q": " ".join(query), "limit": limit, "service": service})
+    """Search by words and by meaning: the pieces of code that fit, the best first. Exit status 1 if there is none.
+
+    By meaning only those are found that have their vector: `causegraph code status` says how many wait for theirs.
+    """
+    if meaning and words:
+        raise typer.BadParameter("--meaning and --words exclude each other: leave both out for both.")
+    by = "meaning" if meaning else "words" if words else "both"
+    body = _ask("search", {"q": " ".join(query), "limit": limit, "service": service, "by": by})
     if as_json:
         print_json(body)
     console = make_console()
     for hit in [] if as_json else body["results"]:
-        _print_place(console, hit)
+        _print_place(console, hit, "  (by meaning)" if hit["by"] == ["meaning"] and by == "both" else "")
         for number, line in enumerate(hit["snippet"]["text"].split("\n"), hit["snippet"]["from"]):
             style = "bold" if number == hit["line"] else "dim"
             console.print(styled(f"  {number:5d}  {line}", style), soft_wrap=True)
+    if body["note"] and not as_json:
+        make_console(stderr=True).print(styled(body["note"], "yellow"), soft_wrap=True)
     _end(body["results"], as_json)
 
 
@@ -145,6 +155,10 @@ def status(as_json: JsonFlag = False) -> None:
             console.print(styled("  read by another version: run `causegraph index sync`", "yellow"))
         for problem in root["problems"]:
             console.print(styled(f"  {problem}", "dim"), soft_wrap=True)
+    if body["roots"] and (vectors := body["vectors"])["embedder"]:
+        told = f"{vectors['chunks'] - vectors['pending']:,} of {vectors['chunks']:,} pieces of code have their vector"
+        how = ": `causegraph serve` goes on with the others, `causegraph backfill` does it at once"
+        console.print(styled(told + (how if vectors["pending"] else "")), soft_wrap=True)
 
 
 def _ask(what: str, values: dict[str, Any]) -> dict[str, Any]:

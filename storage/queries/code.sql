@@ -92,7 +92,20 @@ DELETE FROM code_chunk WHERE NOT EXISTS (SELECT 1 FROM code_chunk_place AS p WHE
 -- name: code_forget_vectors
 DELETE FROM chunk_vector WHERE NOT EXISTS (SELECT 1 FROM code_chunk AS c WHERE c.id = chunk_vector.id)
 
--- Files that write logs first.
+-- Chunks of present files, those of files that write logs first; `path` is one of the files that hold it.
 -- name: code_pending_chunks
-SELECT c.id, c.language, c.kind, c.scope, c.signature, c.doc, c.text FROM code_chunk AS c
-LEFT JOIN chunk_vector AS v ON v.id = c.id WHERE v.id IS NULL ORDER BY c.urgency, c.id LIMIT ?
+SELECT c.urgency, c.id, c.scope, c.signature, c.doc, LEFT(c.text, 2000), (
+  SELECT MIN(f.path) FROM code_chunk_place AS p JOIN code_file AS f ON f.facts_key = p.facts_key WHERE p.chunk_id = c.id)
+FROM code_chunk AS c FORCE INDEX (by_urgency)
+LEFT JOIN chunk_vector AS v IGNORE INDEX (by_embedding) ON v.id = c.id
+WHERE (c.urgency > ? OR (c.urgency = ? AND c.id > ?)) AND v.id IS NULL AND EXISTS (
+  SELECT 1 FROM code_chunk_place AS p JOIN code_file AS f ON f.facts_key = p.facts_key WHERE p.chunk_id = c.id)
+ORDER BY c.urgency, c.id LIMIT ?
+
+-- name: code_count_chunks
+SELECT COUNT(*), COUNT(v.id) FROM code_chunk AS c FORCE INDEX (by_urgency)
+LEFT JOIN chunk_vector AS v IGNORE INDEX (by_embedding) ON v.id = c.id
+WHERE EXISTS (SELECT 1 FROM code_chunk_place AS p JOIN code_file AS f ON f.facts_key = p.facts_key WHERE p.chunk_id = c.id)
+
+-- name: code_generations
+SELECT COALESCE(SUM(generation), 0), COUNT(*), COALESCE(MAX(changed_us), 0) FROM code_root

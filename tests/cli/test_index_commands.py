@@ -128,3 +128,19 @@ def _wait(holds: Any) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def test_code_is_searched_by_meaning_once_it_is_embedded(cli: InProcess, tree: Path) -> None:
+    (tree / "disk.py").write_text(
+        'def grow(volume):\n    """Make room on a disk that is full."""\n    volume.extend()\n'
+    )
+    root = cli.json("index", str(tree), "--service", "volumes")
+    pending = cli.json("code", "status")["vectors"]["pending"]
+    assert pending >= 3
+    assert "exclude each other" in cli("code", "search", "disk", "--meaning", "--words", status=2).output
+    assert cli.json("backfill", "--only", "code")["chunks"] == pending
+    assert cli.json("code", "status")["vectors"]["pending"] == 0
+    found = cli.json("code", "search", "no space left", "--meaning", "--service", "volumes")
+    assert found["results"][0]["path"] == "disk.py" and found["note"] == ""
+    assert "disk.py" in cli("code", "search", "room on a volume", "--service", "volumes").output
+    cli("index", "remove", root["id"])

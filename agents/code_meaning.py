@@ -1,0 +1,107 @@
+"""Indexed code found by words and by meaning, each for itself or both fused."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+from domain.errors import EmbeddingError, QuestionError, StorageError
+from indexer.text_search import PER_FILE, ChunkHit, first_line, read_terms
+from retrieval.chunk_embedding import ChunkEmbedder
+from retrieval.embedding import find_near
+
+if TYPE_CHECKING:
+    from agents.services import Services
+    from domain.code import Chunk
+    from indexer.code_index import CodeIndex, IndexedFile
+
+type SearchBy = Literal["both", "words", "meaning"]
+
+_DEPTH = 60
+_RANK = 60.0
+_WEIGHTS = {"words": 1.0, "meaning": 0.5}
+"""Reciprocal rank fusion (Cormack et al. 2009); on issues of real projects the vector helps most at half the weight."""
+
+_EXACT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class CodeHit:
+    """A chunk that fits a query, the first line of interest, by what it was found, and how far its meaning is (0 to 2)."""
+
+    file: IndexedFile
+    chunk: Chunk
+    line: int
+    score: float
+    by: tuple[str, ...]
+    distance: float | None = None
+
+
+async def find_code(
+    services: Services, query: str, limit: int, service: str = "", by: str = "both"
+) -> tuple[list[CodeHit], str]:
+    """Return the chunks that fit a query best, and what the reader should know of the search.
+
+    Raises QuestionError where only the meaning was asked for and nothing can be found by it.
+    """
+    kind = _read_kind(by)
+    loaded = await services.code.load()
+    index = loaded.part(service)[0]
+    worded = [] if kind == "meaning" else await services.code.by_text(query, _DEPTH, service)
+    near, note = ([], "") if kind == "words" else await _find_near(services, index, query, service)
+    if kind == "meaning" and note and not near:
+        raise QuestionError(note)
+    return _fuse(query, worded, near)[:limit], note
+
+
+def _read_kind(by: str) -> SearchBy:
+    if (by or "both") not in get_args(SearchBy.__value__):
+        raise QuestionError(f"`by`: {by[:40]!r} is none of both, words and meaning.")
+    return cast(SearchBy, by or "both")
+
+
+type _Near = tuple[IndexedFile, Chunk, float]
+
+
+async def _find_near(services: Services, index: CodeIndex, query: str, service: str) -> tuple[list[_Near], str]:
+    """Return the chunks nearest in meaning, nearest first, and a line on what was not looked at."""
+    if services.embedder is None or services.vectors is None:
+        return [], "Searched by words only: CAUSEGRAPH_EMBEDDER is `none`."
+    held = index.by_chunk
+    among = list(held) if service and len(held) <= _EXACT else None
+    try:
+        found = await find_near(services.vectors, "chunk", ChunkEmbedder(services.embedder), query, 2 * _DEPTH, among)
+        chunks, embedded = await services.code.count_chunks()
+    except (EmbeddingError, StorageError) as exc:
+        return [], f"Searched by words only: {exc}"
+    near = [(*held[each.id], each.distance) for each in found if each.id in held][:_DEPTH]
+    if embedded < chunks:
+        how = "`causegraph serve` embeds them in the background, `causegraph backfill` at once"
+        return near, f"{chunks - embedded:,} of {chunks:,} pieces of code have no vector yet: {how}."
+    return near, ""
+
+
+def _fuse(query: str, worded: Sequence[ChunkHit], near: Sequence[_Near]) -> list[CodeHit]:
+    scores: defaultdict[str, float] = defaultdict(float)
+    found: dict[str, tuple[IndexedFile, Chunk, int]] = {}
+    by: defaultdict[str, list[str]] = defaultdict(list)
+    terms = list(read_terms(query))
+    for rank, hit in enumerate(worded, 1):
+        scores[hit.chunk.id] += _WEIGHTS["words"] / (_RANK + rank)
+        found.setdefault(hit.chunk.id, (hit.file, hit.chunk, hit.line))
+        by[hit.chunk.id].append("words")
+    distances = {chunk.id: distance for _, chunk, distance in near}
+    for rank, (file, chunk, _) in enumerate(near, 1):
+        scores[chunk.id] += _WEIGHTS["meaning"] / (_RANK + rank)
+        found.setdefault(chunk.id, (file, chunk, first_line(chunk, terms)))
+        by[chunk.id].append("meaning")
+    hits = []
+    of_file: Counter[tuple[str, str]] = Counter()
+    for key in sorted(scores, key=lambda key: (-scores[key], found[key][0].path, found[key][2])):
+        file, chunk, line = found[key]
+        of_file[file.root, file.path] += 1
+        if of_file[file.root, file.path] <= PER_FILE:
+            hits.append(CodeHit(file, chunk, line, round(scores[key], 5), tuple(by[key]), distances.get(key)))
+    return hits
