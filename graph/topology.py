@@ -1,27 +1,17 @@
 """The one door to FalkorDB: the topology of an environment as it was at any moment.
 
-Every statement is a named query of `queries/*.cypher` with parameters. Writes carry absolute values, so a statement
-that ran twice did no harm; still the client never sends one again by itself.
+Every statement is a named query (`connection.py`). Writes carry absolute values, so a statement that ran twice did no harm.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import batched
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from falkordb.asyncio import FalkorDB
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
-from domain.errors import GraphError, GraphUnavailable, SettingsError
+from graph.connection import BATCH, GraphConnection
 from graph.ontology import (
     EDGE_KINDS,
     ChangeNode,
@@ -34,44 +24,12 @@ from graph.ontology import (
 )
 from graph.view import as_networkx, find_paths
 
-_BATCH = 500  # larger batches are not faster and keep readers waiting (notes/storage-and-retrieval.md 3.1)
-_CONNECTIONS = 8
-_CONNECT_SECONDS = 5.0
-_QUERY_SECONDS = 60.0
 _MAX_HOPS = 6
 _MOST_EDGES = 50_000  # looked at from either end of a path
-_NO_GRAPH = "empty key"
 _INDEXES = (
     *("index_services", "index_nodes", "index_templates", "index_changes"),
     *("index_calls_begin", "index_calls_end"),
 )
-
-
-def _load_queries(folder: Path) -> dict[str, str]:
-    queries: dict[str, str] = {}
-    for path in sorted(folder.glob("*.cypher")):
-        parts = re.split(r"^// name: (\w+)\s*$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        for name, body in zip(parts[1::2], parts[2::2], strict=True):
-            if name in queries:
-                raise ValueError(f"query {name} is defined twice")
-            queries[name] = "\n".join(line for line in body.splitlines() if not line.startswith("//")).strip()
-    return queries
-
-
-QUERIES = _load_queries(Path(__file__).parent / "queries")
-
-
-def translate_error(exc: Exception, query: str = "") -> GraphError:
-    """Return our error for a driver's; what was asked is named, the values never are."""
-    where = f" (query {query})" if query else ""
-    # A refused password comes as the cause of an error of the connection.
-    if isinstance(exc, AuthenticationError | NoPermissionError) or isinstance(exc.__cause__, AuthenticationError):
-        return GraphError(f"FalkorDB does not let us in: {exc}. Check CAUSEGRAPH_GRAPH_URL.")
-    if isinstance(exc, RedisConnectionError | RedisTimeoutError | OSError):
-        return GraphUnavailable(
-            f"FalkorDB cannot be reached: {exc or type(exc).__name__}{where}. See CAUSEGRAPH_GRAPH_URL."
-        )
-    return GraphError(f"FalkorDB refused a query: {exc}{where}")
 
 
 class TopologyGraph:
@@ -83,35 +41,13 @@ class TopologyGraph:
     """
 
     def __init__(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise SettingsError("CAUSEGRAPH_GRAPH_URL must look like redis://host:6379 or unix:///path/to/socket")
-        try:
-            # A pool of one's own does not retry; redis-py's default one sends a write up to ten times (notes 3.4).
-            self._pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=_CONNECTIONS,
-                timeout=None,
-                socket_timeout=None,
-                socket_connect_timeout=_CONNECT_SECONDS,
-                decode_responses=True,
-                encoding_errors="replace",
-                protocol=2,
-            )
-        except ValueError as exc:
-            raise SettingsError(f"CAUSEGRAPH_GRAPH_URL is not a URL: {exc}") from exc
-        self._client: Any = None
-        self._connecting = asyncio.Lock()
+        self.connection = GraphConnection(url)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
     async def ensure_indexes(self, environment: str) -> None:
         """Create the indexes of an environment's graph where they are missing."""
-        for name in _INDEXES:
-            try:
-                await self._write(environment, name, {})
-            except GraphError as exc:
-                if "already indexed" not in str(exc):
-                    raise
+        await self.connection.ensure_indexes(graph_name(environment), _INDEXES)
 
     async def write_nodes(self, environment: str, nodes: Iterable[ServiceNode | ChangeNode]) -> None:
         """Add services and changes, or bring what is known of them up to date."""
@@ -124,7 +60,7 @@ class TopologyGraph:
                 case ChangeNode(key, time_us, kind, version):
                     changes.append({"id": key, "time_us": time_us, "kind": kind, "version": version})
         for query, rows in (("write_services", services), ("write_changes", changes)):
-            for part in batched(rows, _BATCH):
+            for part in batched(rows, BATCH):
                 await self._write(environment, query, {"nodes": part})
 
     async def write_edges(self, environment: str, edges: Iterable[Edge]) -> None:
@@ -137,7 +73,7 @@ class TopologyGraph:
         for edge in edges:
             by_kind[edge.kind].append(edge)
         for kind, group in by_kind.items():
-            for part in batched(group, _BATCH):
+            for part in batched(group, BATCH):
                 await self._write(environment, _query("write", kind), {"edges": [_edge_row(edge) for edge in part]})
             kept: defaultdict[EdgeFamily, list[int]] = defaultdict(list)
             for edge in group:
@@ -153,12 +89,12 @@ class TopologyGraph:
         for family, moments in kept.items():
             by_kind[family.kind].append(_family_row(family, moments))
         for kind, rows in by_kind.items():
-            for part in batched(rows, _BATCH):
+            for part in batched(rows, BATCH):
                 await self._write(environment, _query("prune", kind), {"families": part})
 
     async def remove_lone_services(self, environment: str, names: Iterable[str]) -> None:
         """Remove those of these services that have no edge."""
-        for part in batched(sorted(names), _BATCH):
+        for part in batched(sorted(names), BATCH):
             await self._write(environment, "remove_lone_services", {"names": part})
 
     async def follow_to(self, environment: str, seq: int) -> None:
@@ -167,8 +103,7 @@ class TopologyGraph:
 
     async def drop(self, environment: str) -> None:
         """Delete the whole graph of an environment, if there is one."""
-        client = await self._connected()
-        await self._ask("drop", client.select_graph(graph_name(environment)).delete)
+        await self.connection.drop(graph_name(environment))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -262,7 +197,7 @@ class TopologyGraph:
         """Return the calls that a query finds, but those of pairs that another call connected at the other moment."""
         edges = await self._edges(environment, query, "CALLS", {"earlier_us": earlier_us, "later_us": later_us})
         still: set[tuple[str, str]] = set()
-        for pairs in batched(sorted({(edge.source, edge.target) for edge in edges}), _BATCH):
+        for pairs in batched(sorted({(edge.source, edge.target) for edge in edges}), BATCH):
             rows = await self._read(environment, "pairs_at", {"pairs": pairs, "moment_us": other_us})
             still |= {(str(source), str(target)) for source, target in rows}
         return _ordered([edge for edge in edges if (edge.source, edge.target) not in still])
@@ -286,23 +221,15 @@ class TopologyGraph:
 
     async def incarnation(self) -> str:
         """Return a name for the server's present run: after a restart or a fail-over it is another one."""
-        client = await self._connected()
-        return str((await self._ask("incarnation", lambda: client.connection.info("server")))["run_id"])
+        return await self.connection.incarnation()
 
     async def ping(self) -> str:
         """Return FalkorDB's version."""
-        client = await self._connected()
-        modules = await self._ask("ping", lambda: client.connection.execute_command("MODULE", "LIST"))
-        for module in modules:
-            facts = dict(zip(module[::2], module[1::2], strict=True))
-            if facts["name"] == "graph":
-                number = int(facts["ver"])
-                return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
-        raise GraphError("This Redis has no FalkorDB module: point CAUSEGRAPH_GRAPH_URL at a FalkorDB.")
+        return await self.connection.ping()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        await self.connection.close()
 
     # -- the driver ----------------------------------------------------------------------------------------------------
 
@@ -310,53 +237,14 @@ class TopologyGraph:
         return [_edge_from_row(kind, row) for row in await self._read(environment, query, values)]
 
     async def _read(self, environment: str, query: str, values: Mapping[str, object]) -> list[list[Any]]:
-        client = await self._connected()
-        graph = client.select_graph(graph_name(environment))
-        result = await self._ask(query, lambda: graph.ro_query(QUERIES[query], _plain(values)))
-        return [] if result is None else list(result.result_set)
+        return await self.connection.read(graph_name(environment), query, values)
 
     async def _write(self, environment: str, query: str, values: Mapping[str, object]) -> None:
-        client = await self._connected()
-        graph = client.select_graph(graph_name(environment))
-        await self._ask(query, lambda: graph.query(QUERIES[query], _plain(values)))
-
-    async def _connected(self) -> Any:
-        """Return the client. Its constructor asks the server whether it is a cluster, in blocking I/O: so in a thread,
-        and only once a connection has shown that there is a server."""
-        async with self._connecting:
-            if self._client is None:
-                await self._ask("connect", Redis(connection_pool=self._pool).ping)
-                self._client = await self._ask(
-                    "connect", lambda: asyncio.to_thread(FalkorDB, connection_pool=self._pool)
-                )
-        return self._client
-
-    async def _ask(self, query: str, call: Callable[[], Any]) -> Any:
-        """Await a call; return None where the environment has no graph yet."""
-        try:
-            async with asyncio.timeout(_QUERY_SECONDS):
-                return await call()
-        except ResponseError as exc:
-            if _NO_GRAPH in str(exc):
-                return None
-            raise translate_error(exc, query) from exc
-        except (RedisError, OSError) as exc:
-            raise translate_error(exc, query) from exc
+        await self.connection.write(graph_name(environment), query, values)
 
 
 def _query(verb: str, kind: EdgeKind) -> str:
     return f"{kind.lower()}_{verb}" if verb in ("as_of", "between") else f"{verb}_{kind.lower()}"
-
-
-def _plain(values: Any) -> Any:
-    """Return parameters without the character 0, at which FalkorDB's parser stops reading a text."""
-    if isinstance(values, str):
-        return values.replace("\0", "�")
-    if isinstance(values, Mapping):
-        return {key: _plain(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_plain(value) for value in values]
-    return values
 
 
 def _edge_row(edge: Edge) -> dict[str, object]:

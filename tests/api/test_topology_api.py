@@ -104,7 +104,7 @@ async def test_a_graph_that_is_away_is_503_at_once(
     async def refuse(self: object, query: str, call: object) -> None:
         raise GraphUnavailable
 
-    monkeypatch.setattr("graph.topology.TopologyGraph._ask", refuse)
+    monkeypatch.setattr("graph.connection.GraphConnection._ask", refuse)
     for path in ("/topology", "/topology.svg", "/topology/diff?from=1&to=2", "/topology/path?cause=a&symptom=b"):
         assert (await client.get(path)).status_code == 503
 

@@ -205,7 +205,7 @@ async def test_a_refused_query_is_an_error_and_not_an_absence(
     topology: TopologyGraph, environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await topology.write_edges(environment, [edge("a", "b")])
-    monkeypatch.setitem(__import__("graph.topology").topology.QUERIES, "services", "MATCH (")
+    monkeypatch.setitem(__import__("graph.connection").connection.QUERIES, "services", "MATCH (")
     with pytest.raises(GraphError, match="services") as caught:
         await topology.services(environment)
     assert not isinstance(caught.value, GraphUnavailable)
