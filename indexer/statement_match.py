@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.code import LogStatement
@@ -18,10 +19,10 @@ _UNIT = re.compile(
     r"<\*>\s?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B|[nuµm]s|m?secs?|seconds?|s|minutes?|mins?|hours?|h|%)(?![\w<])"
 )
 _MAX_MESSAGE = 4_000
-_RARE = 12
 _MAX_CANDIDATES = 2_000
 _MIN_COVERAGE = 0.74
 _SAME = 0.02
+_ROUNDING = 1e-9
 _SURE = 0.5
 _BONUS = {"log": 0.03, "raise": 0.01, "print": 0.0}
 
@@ -41,50 +42,80 @@ class StatementMatch:
     sure: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """What a message is read for once: its words, where each stands, and its text with single blanks."""
+
+    words: list[str]
+    places: Mapping[str, list[int]]
+    text: str
+
+    @classmethod
+    def read(cls, text: str) -> _Message:
+        words = _words(text)
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for number, word in enumerate(words):
+            places[word].append(number)
+        return cls(words, dict(places), " ".join(text.split()))
+
+
 class StatementIndex:
     """The log statements of a code base, found by the words of what they write."""
 
     def __init__(self, statements: Iterable[tuple[IndexedFile, LogStatement]]) -> None:
         self._statements = list(statements)
         self._words = [_words(statement.template) for _, statement in self._statements]
-        self._by_word: defaultdict[str, list[int]] = defaultdict(list)
+        self._holding = Counter(word for words in self._words for word in set(words))
+        self._weights = {
+            word: math.log(1 + len(self._statements) / (1 + count)) for word, count in self._holding.items()
+        }
+        self._unknown = math.log(1 + len(self._statements))
+        self._by_key: defaultdict[str, list[int]] = defaultdict(list)
         for number, words in enumerate(self._words):
-            for word in set(words):
-                self._by_word[word].append(number)
+            for word in self._key_words(words):
+                self._by_key[word].append(number)
 
     def match(self, message: str, limit: int = 5) -> list[StatementMatch]:
         """Return the statements that may have written a message or a template of messages, the best first."""
-        message = message[:_MAX_MESSAGE]
-        words = _words(message)
+        read = _Message.read(message[:_MAX_MESSAGE])
+        said = sum(self._weights.get(word, self._unknown) for word in read.words)
         scored = []
-        for number in self._candidates(words):
-            score = self._score(number, message, words)
+        for number in self._candidates(read):
+            score = self._score(number, read, said)
             if score > 0:
                 file, statement = self._statements[number]
                 scored.append((score + _BONUS[statement.kind], file, statement))
         scored.sort(key=lambda found: (-found[0], found[1].path, found[2].line))
         return [_stated(found, scored) for found in scored[:limit]]
 
-    def _candidates(self, words: Sequence[str]) -> list[int]:
-        known = sorted({word for word in words if word in self._by_word}, key=lambda word: len(self._by_word[word]))
-        found: Counter[int] = Counter()
-        for word in known[:_RARE]:
-            found.update(self._by_word[word][:_MAX_CANDIDATES])
-        return [number for number, _ in found.most_common(_MAX_CANDIDATES)]
+    def _key_words(self, words: Sequence[str]) -> list[str]:
+        """Return the heaviest words of a statement, of which a message must hold one to be explained by it."""
+        weights = {word: count * self._weights[word] for word, count in Counter(words).items()}
+        left, keys = (1 - _MIN_COVERAGE) * sum(weights.values()), []
+        for word in sorted(weights, key=lambda word: (-weights[word], word)):
+            if left < -_ROUNDING:
+                break
+            keys.append(word)
+            left -= weights[word]
+        return keys
 
-    def _weight(self, word: str) -> float:
-        return math.log(1 + len(self._statements) / (1 + len(self._by_word.get(word, ()))))
+    def _candidates(self, message: _Message) -> list[int]:
+        known = sorted((word for word in message.places if word in self._by_key), key=lambda w: len(self._by_key[w]))
+        found: dict[int, None] = {}
+        for word in known:
+            found |= dict.fromkeys(self._by_key[word][: _MAX_CANDIDATES - len(found)])
+        return list(found)
 
-    def _score(self, number: int, message: str, words: Sequence[str]) -> float:
+    def _score(self, number: int, message: _Message, said: float) -> float:
         """Return how well a statement explains a message: its own words found in order, and the message's words that are its."""
         own = self._words[number]
-        found = _in_order(own, words)
-        all_own = sum(self._weight(word) for word in own)
-        covered = sum(self._weight(word) for word in found) / all_own if all_own else 0.0
+        found = sum(self._weights[word] for word in _in_order(own, message.places))
+        all_own = sum(self._weights[word] for word in own)
+        covered = found / all_own if all_own else 0.0
         if covered < _MIN_COVERAGE:
             return 0.0
-        explained = sum(self._weight(word) for word in found) / max(1e-9, sum(self._weight(word) for word in words))
-        exact = _holds_in_order(self._statements[number][1].template, message)
+        explained = found / max(1e-9, said)
+        exact = _holds_in_order(self._statements[number][1].template, message.text)
         return min(1.0, 0.35 * exact + 0.25 * covered + 0.4 * min(1.0, explained)) * 0.97
 
 
@@ -101,23 +132,21 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(_UNIT.sub(" ", text).replace(VARIABLE, " "))]
 
 
-def _in_order(own: Sequence[str], words: Sequence[str]) -> list[str]:
+def _in_order(own: Sequence[str], places: Mapping[str, Sequence[int]]) -> list[str]:
     """Return the words of a statement that are found in a message one behind the other."""
     found, place = [], 0
-    where: defaultdict[str, list[int]] = defaultdict(list)
-    for number, word in enumerate(words):
-        where[word].append(number)
     for word in own:
-        spot = next((number for number in where.get(word, ()) if number >= place), None)
-        if spot is not None:
+        spots = places.get(word, ())
+        at = bisect_left(spots, place)
+        if at < len(spots):
             found.append(word)
-            place = spot + 1
+            place = spots[at] + 1
     return found
 
 
-def _holds_in_order(template: str, message: str) -> bool:
+def _holds_in_order(template: str, text: str) -> bool:
     """Tell whether the constant parts of a template stand in a message one behind the other, letter by letter."""
-    text, place = " ".join(message.split()), 0
+    place = 0
     for part in _UNIT.sub(VARIABLE, template).split(VARIABLE):
         part = part.strip()
         if not part:
