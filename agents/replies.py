@@ -226,7 +226,9 @@ async def read_info(services: Services) -> dict[str, Any]:
 
 
 def _public_settings(services: Services) -> dict[str, Any]:
-    settings = services.settings.model_dump(mode="json", exclude={"api_key", "github_secret", "kafka_options"})
+    settings = services.settings.model_dump(
+        mode="json", exclude={"api_key", "chat_key", "github_secret", "kafka_options"}
+    )
     return settings | {name: _without_password(settings[name]) for name in ("database_url", "graph_url")}
 
 

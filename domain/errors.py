@@ -13,6 +13,19 @@
     │   └── GraphUnavailable      FalkorDB cannot be reached
     ├── IndexingError             a code base cannot be indexed, or not be found
     ├── EmbeddingError            the embedder cannot be used, or what it returned is no vector
+    ├── ModelError                a language model cannot be used, or not for this
+    │   ├── ModelUnavailable      its server cannot be reached
+    │   ├── ModelBusy             its server has too much to do
+    │   ├── ModelTimeout          it took too long to begin, to go on or to end
+    │   ├── ModelMissing          its server does not have it
+    │   ├── ModelLoadFailed       its server cannot load it
+    │   ├── ModelRefused          its server does not take the request as it is
+    │   ├── ContextOverflow       the prompt is longer than what the model reads, or was cut by its server
+    │   ├── ReplyBroken           the reply broke off
+    │   ├── ReplyCut              the reply reached its bound in the middle
+    │   ├── ReplyEmpty            the reply holds no text
+    │   ├── ReplyInvalid          the reply is not what was asked for, also after a repair
+    │   └── BudgetSpent           the investigation has no seconds, tokens or money left for models
     ├── PayloadError              what was sent cannot be understood; nothing of it was stored
     │   ├── PayloadTooLarge
     │   └── UnsupportedMediaType
@@ -80,6 +93,58 @@ class IndexingError(CausegraphError):
 
 class EmbeddingError(CausegraphError):
     """The embedder cannot be used: see the settings of embeddings in README.md."""
+
+
+class ModelError(CausegraphError):
+    """The language model cannot be used: see the settings of language models in README.md."""
+
+
+class ModelUnavailable(ModelError):
+    """The model's server cannot be reached: check CAUSEGRAPH_CHAT_URL or CAUSEGRAPH_OLLAMA_URL."""
+
+
+class ModelBusy(ModelError):
+    """The model's server has too much to do: lower CAUSEGRAPH_CHAT_CONCURRENCY."""
+
+
+class ModelTimeout(ModelError):
+    """The model took too long: use a smaller one, or raise CAUSEGRAPH_CHAT_FIRST_SECONDS."""
+
+
+class ModelMissing(ModelError):
+    """The model's server does not have the model: pull it there, or check CAUSEGRAPH_CHAT_MODEL."""
+
+
+class ModelLoadFailed(ModelError):
+    """The model's server could not load the model: see its log."""
+
+
+class ModelRefused(ModelError):
+    """The model's server does not take the request: check CAUSEGRAPH_CHAT_MODEL and CAUSEGRAPH_CHAT_KEY."""
+
+
+class ContextOverflow(ModelError):
+    """The prompt is longer than what the model reads: raise CAUSEGRAPH_CHAT_CONTEXT_TOKENS."""
+
+
+class ReplyBroken(ModelError):
+    """The model's reply broke off: see the log of its server."""
+
+
+class ReplyCut(ModelError):
+    """The model's reply was longer than its bound: raise CAUSEGRAPH_CHAT_ANSWER_TOKENS."""
+
+
+class ReplyEmpty(ModelError):
+    """The model replied without any text: use another model."""
+
+
+class ReplyInvalid(ModelError):
+    """The model's reply was not what it was asked for: use a model that follows instructions better."""
+
+
+class BudgetSpent(ModelError):
+    """The investigation has used up its budget for models: raise CAUSEGRAPH_CHAT_BUDGET_SECONDS or _TOKENS."""
 
 
 class PayloadError(CausegraphError):

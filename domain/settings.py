@@ -105,9 +105,58 @@ class Settings(BaseSettings):
     )
     embedder: str = Field(
         default="builtin",
-        description="What turns texts into vectors: `builtin`, `none`, or `ollama:MODEL/DIMENSION`.",
+        description="What turns texts into vectors: `builtin`, `none`, `ollama:MODEL/DIMENSION` or `openai:MODEL/DIMENSION`.",
     )
     ollama_url: str = Field(default="http://127.0.0.1:11434", description="Address of the Ollama server.")
+    chat_model: str = Field(
+        default="none",
+        description="Language model: `none`, `ollama:MODEL` or `openai:MODEL` (any OpenAI-compatible server), "
+        "with `@URL` for a server of its own.",
+    )
+    chat_url: str = Field(
+        default="",
+        description="Address of the OpenAI-compatible server, `http://host:8080/v1`. Ollama is at CAUSEGRAPH_OLLAMA_URL.",
+    )
+    chat_key: str = Field(default="", description="API key of the server at CAUSEGRAPH_CHAT_URL.")
+    plan_model: str = Field(
+        default="", description="Model that understands questions and judges. Empty: CAUSEGRAPH_CHAT_MODEL."
+    )
+    explain_model: str = Field(default="", description="Model that writes answers. Empty: CAUSEGRAPH_CHAT_MODEL.")
+    fallback_model: str = Field(
+        default="", description="Model that is asked where another cannot be used. Empty: the rules answer alone."
+    )
+    chat_context_tokens: int = Field(
+        default=8192, ge=1024, description="Tokens that a model reads at once, its reply included."
+    )
+    chat_answer_tokens: int = Field(default=1024, ge=64, description="Tokens that a reply of a model may have.")
+    chat_first_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds that a loaded model may take to begin a reply."
+    )
+    chat_load_seconds: float = Field(
+        default=600.0, gt=0, description="Seconds that loading a model may take; questions do not wait for all of it."
+    )
+    chat_concurrency: int = Field(default=1, ge=1, description="Requests that a process sends to one model at once.")
+    chat_budget_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds that models may take in one investigation."
+    )
+    chat_budget_tokens: int = Field(
+        default=20_000, ge=0, description="Tokens, read and written, that models may take in one investigation."
+    )
+    chat_budget_cost: float = Field(
+        default=0.0, ge=0, description="Money that models may cost in one investigation; 0: no bound."
+    )
+    chat_price_prompt: float = Field(
+        default=0.0, ge=0, description="Price of a million tokens that a model reads, in your currency."
+    )
+    chat_price_answer: float = Field(
+        default=0.0, ge=0, description="Price of a million tokens that a model writes, in your currency."
+    )
+    mask_secrets: bool = Field(
+        default=True, description="Whether secrets and personal data are masked before a model reads them."
+    )
+    mask_patterns: tuple[str, ...] = Field(
+        default=(), description='Further patterns to mask, as a JSON list of regular expressions: `["CUST-[0-9]+"]`.'
+    )
     spool_max_bytes: int = Field(
         default=2 * 1024**3,
         gt=0,

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from ollama import AsyncClient, ResponseError
 
 from domain.errors import EmbeddingError
+from inference.vectors import BATCH, clean_texts, read_vectors
 
-_BATCH = 64
 _SECONDS = 120.0  # the first request may have to load the model
-# Long enough for 256 tokens of anything; the server would cut what is longer in silence, or refuse it.
-_CHARACTERS = 1_000
 
 
 class OllamaEmbedder:
@@ -26,37 +24,38 @@ class OllamaEmbedder:
         self._model = model
         self.name = f"ollama/{model}"
         self.dimension = dimension
+        self._old = False
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector per text, shape (len(texts), dimension); raises EmbeddingError."""
-        parts = [await self._embed(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
+        parts = [await self._embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *parts])
 
     async def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        # An empty text gets no vector at all from some versions, which would shift all that follow.
-        given = [text[:_CHARACTERS].strip() or "(empty)" for text in texts]
+        given = clean_texts(texts)
         try:
-            reply = await self._client.embed(self._model, given)
+            found = await self._ask(given)
         except ResponseError as exc:
             raise EmbeddingError(self._explain(exc)) from exc
         except (ConnectionError, httpx.HTTPError) as exc:
             raise EmbeddingError(f"Ollama at {self._url} does not answer: {exc or type(exc).__name__}.") from exc
-        found = reply.embeddings
-        if len(found) != len(given) or any(len(vector) != self.dimension for vector in found):
-            sizes = sorted({len(vector) for vector in found})
-            raise EmbeddingError(
-                f"{self._model} returned {len(found)} vectors of {sizes} numbers for {len(given)} texts of "
-                f"{self.dimension}: write the model's dimension as CAUSEGRAPH_EMBEDDER=ollama:{self._model}/DIMENSION."
-            )
-        vectors = np.asarray(found, np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not np.isfinite(vectors).all() or lengths.min() < 1e-6:
-            raise EmbeddingError(f"{self._model} returned vectors that are none (zero, NaN or infinite).")
-        return np.asarray(vectors / lengths, np.float32)
+        return read_vectors(found, len(given), self.dimension, self._model, "ollama")
+
+    async def _ask(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Ask for all at once; a server from before `/api/embed` is asked for one after the other."""
+        if not self._old:
+            try:
+                return (await self._client.embed(self._model, texts)).embeddings
+            except ResponseError as exc:
+                if exc.status_code not in (404, 405) or "model" in exc.error:
+                    raise
+        found = [(await self._client.embeddings(self._model, text)).embedding for text in texts]
+        self._old = True
+        return found
 
     def _explain(self, error: ResponseError) -> str:
         if error.status_code == 404 and "model" in error.error:
             return f"Ollama at {self._url} has no model {self._model}: run `ollama pull {self._model}` there."
         if error.status_code == 404:
-            return f"{self._url} is no Ollama server: it knows no /api/embed. Check CAUSEGRAPH_OLLAMA_URL."
+            return f"{self._url} is no Ollama server: it knows neither /api/embed nor /api/embeddings. Check CAUSEGRAPH_OLLAMA_URL."
         return f"Ollama at {self._url} refused to embed ({error.status_code}): {error.error[:300]}"
