@@ -154,6 +154,9 @@ class Investigator:
             **_bounds(state["plan"]),
         )
         body["incident_id"] = incident.id
+        current_trace().note(
+            thread_id=question.thread_id, incident_id=incident.id, service=incident.service, answer=body["answer"]
+        )
         await self._incidents.save(incident)
         return body
 

@@ -168,7 +168,8 @@ async def list_traces(
 
 def _trace_line(row: TraceRow) -> dict[str, Any]:
     seconds = None if row.ended_us is None else (row.ended_us - row.started_us) / 1_000_000
-    return {**asdict(row), "started": format_us(row.started_us), "seconds": seconds}
+    more = {"completion_rate": row.completion_rate, "has_open_spans": row.has_open_spans}
+    return {**asdict(row), **more, "started": format_us(row.started_us), "seconds": seconds}
 
 
 async def read_trace(services: Services, trace_id: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from cli.commands import (
     serve,
     stack,
     topology,
+    trace_store,
 )
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
@@ -118,6 +119,7 @@ def _traces() -> typer.Typer:
     app = typer.Typer(help="How questions were answered: decisions, queries, judges.", no_args_is_help=True)
     app.command("list")(records.list_traces)
     app.command("show")(records.show_trace)
+    app.command("reconcile")(trace_store.reconcile)
     return app
 
 

@@ -7,10 +7,9 @@ CREATE TABLE schema_migration (
   applied_us BIGINT NOT NULL
 ) ENGINE=InnoDB;
 
-INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0),
-  (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
-  (7, 'code', 0), (8, 'checkpoints', 0),
-  (9, 'chunk_queue', 0);
+INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0),
+  (2, 'topology', 0), (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
+  (7, 'code', 0), (8, 'checkpoints', 0), (9, 'chunk_queue', 0), (10, 'trace_facets', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -245,7 +244,8 @@ CREATE TABLE trace_event (
   UNIQUE KEY event_once (event_id)
 ) ENGINE=InnoDB;
 
--- The fold of a trace's events, for lists.
+-- The fold of a trace's events, for lists. `source` tells runs of our own agents ('causegraph') from traces that other
+-- programs sent ('ingest', under the id that they gave it as `external_id`).
 CREATE TABLE trace (
   id VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
@@ -258,8 +258,24 @@ CREATE TABLE trace (
   decisions INT UNSIGNED NOT NULL,
   queries INT UNSIGNED NOT NULL,
   evidence INT UNSIGNED NOT NULL,
+  source VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'causegraph',
+  external_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  name VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  intent VARCHAR(64) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  thread_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  user_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  model VARCHAR(128) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  tokens BIGINT NOT NULL DEFAULT 0,
+  cost DOUBLE NOT NULL DEFAULT 0,
+  spans INT UNSIGNED NOT NULL DEFAULT 0,
+  open_spans INT UNSIGNED NOT NULL DEFAULT 0,
+  failed_spans INT UNSIGNED NOT NULL DEFAULT 0,
+  search_text TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (id),
-  KEY by_time (environment, started_us)
+  KEY by_time (environment, started_us),
+  KEY by_external (external_id),
+  KEY by_thread (environment, thread_id)
 ) ENGINE=InnoDB;
 
 CREATE TABLE job (

@@ -10,23 +10,27 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from domain.errors import NotFound, StorageError, StorageFull, StorageUnavailable
 from domain.times import LATEST_US, SECOND_US
 from storage.database import Database, Row, Transaction
 from storage.durable_files import translate_os_error, write_durably
-from tracing.events import Event, encode_payload, make_amendment, make_event_id
-from tracing.fold import TraceView, fold
+from storage.journals import Journals
+from storage.trace_rows import TraceRow, project, search_text
+from tracing.events import SCHEMA_VERSION, Event, encode_payload, make_amendment, make_event_id
+from tracing.fold import fold
+from tracing.view import TraceView
+
+__all__ = ["DualSink", "Reconciled", "Resumption", "TraceRow", "TraceStore", "project"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 1
 _TRACE_ID = re.compile(r"trc_\d{8}_\d{6}_[0-9a-f]{8}")
 _BACKLOG = 20_000
 _DATABASE_SECONDS = 4.0
@@ -34,53 +38,22 @@ _FILE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class TraceRow:
-    """What a list of traces shows of one."""
+class Resumption:
+    """Where a trace goes on: what `start_trace` needs to continue it in another process."""
 
-    id: str
-    environment: str
+    trace_id: str
     question: str
-    status: str
-    outcome: str
-    action: str
-    started_us: int
-    ended_us: int | None
-    decisions: int
-    queries: int
-    evidence: int
-
-    @classmethod
-    def from_row(cls, row: Row) -> TraceRow:
-        return cls(
-            id=str(row[0]),
-            environment=str(row[1]),
-            question=str(row[2]),
-            status=str(row[3]),
-            outcome=str(row[4]),
-            action=str(row[5]),
-            started_us=int(row[6]),
-            ended_us=None if row[7] is None else int(row[7]),
-            decisions=int(row[8]),
-            queries=int(row[9]),
-            evidence=int(row[10]),
-        )
+    environment: str
+    segment: int
 
 
-def project(view: TraceView) -> TraceRow:
-    """Return the row of a folded trace, its texts cut to the columns."""
-    return TraceRow(
-        id=view.id,
-        environment=view.environment[:64],
-        question=view.question[:16_000],
-        status=view.status,
-        outcome=_ascii(view.outcome, 16),
-        action=_ascii(view.action, 24),
-        started_us=view.started_us,
-        ended_us=view.ended_us,
-        decisions=len(view.decisions),
-        queries=len(view.ledger),
-        evidence=len(view.found),
-    )
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How many traces gained events in the database and in their file; which files could not be read."""
+
+    database: int = 0
+    files: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 class TraceStore:
@@ -89,6 +62,7 @@ class TraceStore:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self.journals = Journals(folder)
         # One thread: writes of one trace's file must not overtake each other.
         self._files = ThreadPoolExecutor(1, thread_name_prefix="trace-files")
 
@@ -122,7 +96,7 @@ class TraceStore:
     async def load(self, trace_id: str) -> TraceView:
         """Return a trace from the database, or from its file if the database has none or fails; else NotFound."""
         if not _TRACE_ID.fullmatch(trace_id):
-            raise NotFound(f"{trace_id[:80]!r} is not the id of a trace (trc_<date>_<time>_<8 hex>).")
+            return await self._load_ingested(trace_id)
         failure: StorageError | None = None
         events: Sequence[Event] = ()
         try:
@@ -130,10 +104,27 @@ class TraceStore:
         except StorageError as exc:
             failure = exc
         if not events:
-            events = await asyncio.get_running_loop().run_in_executor(self._files, self._read_file, trace_id)
+            events = await asyncio.get_running_loop().run_in_executor(self._files, self._read_kept, trace_id)
         if not events:
             raise failure or NotFound(f"There is no trace {trace_id}: see `causegraph trace list`.")
         return fold(events)
+
+    async def _load_ingested(self, trace_id: str) -> TraceView:
+        asked = trace_id[:191]
+        rows = await self._database.fetch("find_external", (asked, asked)) if asked else []
+        if not rows:
+            raise NotFound(f"There is no trace {trace_id[:80]!r}: see `causegraph trace list`.")
+        return fold(event for _, event in await self.events(str(rows[0][0])))
+
+    async def resumption(self, trace_id: str) -> Resumption:
+        """Return where a paused or broken-off trace goes on, for `start_trace`; raises NotFound."""
+        view = await self.load(trace_id)
+        return Resumption(view.id, view.question, view.environment, view.segments)
+
+    async def of_thread(self, environment: str, thread_id: str) -> TraceRow | None:
+        """Return the newest trace of a thread (`trace.note(thread_id=...)`), or None."""
+        rows = await self._database.fetch("trace_of_thread", (environment, thread_id))
+        return TraceRow.from_row(rows[0]) if rows else None
 
     async def amend(self, trace_id: str, patch: Mapping[str, Any], *, actor: str, reason: str) -> TraceView:
         """Correct a trace by a new event and return the trace as it now reads; raises NotFound or ValueError."""
@@ -154,24 +145,55 @@ class TraceStore:
             logger.warning("An amendment is not in the trace's file", extra={"trace_id": trace_id}, exc_info=True)
         return await self.load(trace_id)
 
-    async def reconcile(self) -> int:
-        """Store what files hold and the database lacks; return how many traces gained events.
+    async def reconcile(self, *, files: bool = False) -> Reconciled:
+        """Store what files and the journals of killed processes hold and the database lacks.
 
-        A file that cannot be read is named in the log and left alone.
+        With `files`, files also get what only the database holds. A file that cannot be read is named and left alone;
+        running it twice changes nothing.
         """
-        gained = 0
+        loop = asyncio.get_running_loop()
+        in_database: set[str] = set()
+        in_files: set[str] = set()
+        damaged: list[str] = []
+        for path, events in await loop.run_in_executor(self._files, lambda: list(self.journals.left_behind())):
+            if events:
+                in_database |= {events[0].trace_id} if await self.append(events) else set()
+                await self.write_file(events)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
         for path in sorted(await asyncio.to_thread(lambda: list(self._folder.glob("trc_*.json")))):
             if not _TRACE_ID.fullmatch(path.stem):
                 continue
             try:
-                events = await asyncio.get_running_loop().run_in_executor(self._files, self._read_file, path.stem)
+                filed = await loop.run_in_executor(self._files, self._read_file, path.stem)
             except StorageError:
                 logger.warning("A trace's file cannot be read", extra={"path": str(path)}, exc_info=True)
+                damaged.append(str(path))
                 continue
             stored = int((await self._database.fetch("last_trace_seq", (path.stem,)))[0][1])
-            if len(events) > stored or not stored:
-                gained += bool(events and await self.append(events))
-        return gained
+            if filed and (len(filed) > stored or not stored) and await self.append(filed):
+                in_database.add(path.stem)
+            if files and stored > len(filed):
+                await self._file_again(path.stem)
+                in_files.add(path.stem)
+        if files:
+            in_files |= {trace_id async for trace_id in self._without_file() if await self._file_again(trace_id)}
+        return Reconciled(len(in_database), len(in_files), tuple(damaged))
+
+    async def _without_file(self) -> AsyncIterator[str]:
+        last = ""
+        while rows := await self._database.fetch("own_trace_ids", (last,)):
+            ids = [str(row[0]) for row in rows if _TRACE_ID.fullmatch(str(row[0]))]
+            last = str(rows[-1][0])
+            for trace_id in await asyncio.to_thread(lambda found=ids: [i for i in found if not self._path(i).exists()]):  # type: ignore[misc]
+                yield trace_id
+
+    async def _file_again(self, trace_id: str) -> bool:
+        try:
+            await self.write_file([event for _, event in await self.events(trace_id)])
+        except StorageError:
+            logger.warning("A trace's file cannot be written", extra={"trace_id": trace_id}, exc_info=True)
+            return False
+        return True
 
     async def close_abandoned(self, silent_seconds: float = 3600.0) -> int:
         """End the runs from which nothing came for that long (their process died), and return how many there were.
@@ -201,6 +223,9 @@ class TraceStore:
             }
             text = json.dumps(document, ensure_ascii=False, indent=1)
             write_durably(self._path(trace_id), text.encode())
+
+    def _read_kept(self, trace_id: str) -> Sequence[Event]:
+        return [*self._read_file(trace_id), *self.journals.of_trace(trace_id)]
 
     def _read_file(self, trace_id: str, *, forgive: bool = False) -> Sequence[Event]:
         path = self._path(trace_id)
@@ -235,6 +260,7 @@ class DualSink:
         self._store = store
         self._seconds = {"database": database_seconds, "file": file_seconds}
         self._missed: dict[str, list[Event]] = {}
+        self._refused: dict[str, set[str]] = {}
         self._told: set[str] = set()
 
     async def write(self, events: Sequence[Event]) -> None:
@@ -243,6 +269,16 @@ class DualSink:
             self._keep("database", self._store.append, events),
             self._keep("file", self._store.write_file, events),
         )
+        for trace_id in {event.trace_id for event in events if event.type == "RUN_END"}:
+            whole = any(trace_id not in self._lacking(place) for place in self._seconds)
+            await asyncio.to_thread(self._store.journals.drop if whole else self._store.journals.leave, trace_id)
+
+    def note(self, event: Event) -> None:
+        """Keep an event in the journal of its trace at once, where it survives this process."""
+        self._store.journals.note(event)
+
+    def _lacking(self, place: str) -> set[str]:
+        return {event.trace_id for event in self._missed.get(place, ())} | self._refused.get(place, set())
 
     async def _keep(
         self, place: str, write: Callable[[Sequence[Event]], Awaitable[object]], events: Sequence[Event]
@@ -258,8 +294,10 @@ class DualSink:
             self._miss(place, batch)
             raise
         except StorageError as exc:  # refused, and would be again: the other place has it
+            self._refused.setdefault(place, set()).update(event.trace_id for event in batch)
             self._tell(place, str(exc))
         except Exception:
+            self._refused.setdefault(place, set()).update(event.trace_id for event in batch)
             logger.exception("Traces are kept in one place only", extra={"place": place})
         else:
             self._told.discard(place)
@@ -285,20 +323,8 @@ def _append(tx: Transaction, trace_id: str, events: list[Event]) -> int:
     seq = int(tx.fetch("last_trace_seq", (trace_id,))[0][0])
     rows = [_write_row(seq + at, event) for at, event in enumerate(new.values(), start=1)]
     tx.execute_many("insert_trace_event", rows)
-    row = project(fold(_read_row(stored) for stored in tx.fetch("trace_events_after", (trace_id, 0))))
-    projection = (
-        row.environment,
-        row.question,
-        row.status,
-        row.outcome,
-        row.action,
-        row.started_us,
-        row.ended_us,
-        row.decisions,
-        row.queries,
-        row.evidence,
-    )
-    tx.execute("store_trace", (*projection, trace_id))
+    view = fold(_read_row(stored) for stored in tx.fetch("trace_events_after", (trace_id, 0)))
+    tx.execute("store_trace", (*project(view).columns(), search_text(view), trace_id))
     return len(new)
 
 
@@ -319,7 +345,3 @@ def _read_row(row: Row) -> Event:
         time_us=int(row[5]),
         payload=encode_payload(held["data"]),
     )
-
-
-def _ascii(text: str, length: int) -> str:
-    return text.encode("ascii", "replace").decode()[:length]

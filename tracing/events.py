@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from blake3 import blake3
 
@@ -29,11 +29,29 @@ type EventType = Literal[
     "VERDICT",
     "JUDGE",
     "AMENDMENT",
+    "NOTE",
+    "LOG",
+    "PAUSE",
+    "RESUME",
+    "RETRY",
+    "CACHE_HIT",
+    "ROUTE",
+    "POLICY",
+    "EVAL",
 ]
 type Status = Literal["running", "complete", "failed", "paused"]
-type StageStatus = Literal["open", "complete", "failed", "paused"]
+# "cached": the stage did not run, its result was taken from a cache.
+type StageStatus = Literal["open", "complete", "failed", "paused", "cached"]
+# What a stage is: one of our phases, an agent of a team, a call of a model or a tool ...
+type StageKind = Literal[
+    "stage", "agent", "chain", "model", "tool", "retriever", "reranker", "embedding", "judge", "guardrail"
+]
 
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType.__value__)
+STAGE_KINDS: tuple[StageKind, ...] = get_args(StageKind.__value__)
+# Of the events' payloads. Version 2 added the kinds of stages, NOTE, LOG, PAUSE, RESUME, RETRY, CACHE_HIT, ROUTE, POLICY
+# and EVAL; nothing of version 1 changed its meaning.
+SCHEMA_VERSION: Final = 2
 
 # A payload larger than this is stored with its long texts cut: a trace is a record of decisions, not of data.
 _PAYLOAD_CHARACTERS = 64_000

@@ -1,125 +1,68 @@
-"""From a trace's events to what they say about the run. Pure: every projection can be rebuilt from the events."""
+"""From a trace's events to what they say about the run. Pure: every projection can be rebuilt from the events.
+
+Events of other programs' traces come late and out of order; nothing here depends on the order in which they are stored.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any
 
-from tracing.events import Event, StageStatus, Status
+from tracing.events import Event, Status
+from tracing.reading import (
+    merge_patch,
+    read_decision,
+    read_eval,
+    read_judge,
+    read_log,
+    read_mapping,
+    read_model_call,
+    read_number,
+    read_policy,
+    read_query,
+    read_route,
+    read_status,
+    read_text,
+    read_texts,
+)
+from tracing.stages import DEFAULT_KIND, Span, build_tree
+from tracing.view import (
+    AmendmentView,
+    Decision,
+    EvalView,
+    JudgeView,
+    LogLine,
+    ModelCall,
+    ModelUse,
+    Pause,
+    PolicyView,
+    Query,
+    Retry,
+    Route,
+    Source,
+    StageView,
+    TraceView,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A choice that was made on a stage: what, why, how sure (0 to 1), the alternatives and the inputs."""
-
-    event_id: str
-    span_id: str
-    time_us: int
-    what: str
-    why: str
-    confidence: float | None
-    alternatives: tuple[str, ...] = ()
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One entry of the search ledger, as recorded."""
-
-    span_id: str
-    query: str
-    start_us: int
-    end_us: int
-    filter: str
-    rows_scanned: int
-    rows_returned: int
-    reporting: bool | None
-    seconds: float
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StageView:
-    """A stage and the stages under it. `status` is "open" for a stage that never ended: the run broke off inside it.
-
-    `start_us` is the wall clock in microseconds since 1970, `seconds` the measured duration (None while open).
-    """
-
-    span_id: str
-    name: str
-    status: StageStatus
-    start_us: int
-    seconds: float | None
-    error: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    decisions: int = 0
-    queries: int = 0
-    stages: tuple[StageView, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeView:
-    """What one judge said."""
-
-    by: str
-    action: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    gaps: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AmendmentView:
-    """A correction by a person: the merge patch, who made it, and why."""
-
-    time_us: int
-    actor: str
-    reason: str
-    patch: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUse:
-    """What language models were used for, summed over the run."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    cost: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TraceView:
-    """A whole run. `action`, `gaps` and `outcome` are the last ones recorded, with amendments applied.
-
-    `seconds` is the time spent working, summed over the segments that ended; a pause between segments is not in it.
-    `found` and `cited` are the ids of evidence, each once, in order. `open_spans` counts stages that never ended.
-    """
-
-    id: str
-    environment: str
-    question: str
-    status: Status
-    outcome: str
-    action: str
-    started_us: int
-    ended_us: int | None
-    seconds: float | None
-    error: str
-    segments: int
-    stages: tuple[StageView, ...]
-    decisions: tuple[Decision, ...]
-    ledger: tuple[Query, ...]
-    found: tuple[str, ...]
-    cited: tuple[str, ...]
-    causes: tuple[str, ...]
-    judges: tuple[JudgeView, ...]
-    gaps: tuple[str, ...]
-    note: str
-    amendments: tuple[AmendmentView, ...]
-    model: ModelUse
-    open_spans: int
+__all__ = [
+    "AmendmentView",
+    "Decision",
+    "EvalView",
+    "JudgeView",
+    "LogLine",
+    "ModelCall",
+    "ModelUse",
+    "Pause",
+    "PolicyView",
+    "Query",
+    "Retry",
+    "Route",
+    "Source",
+    "StageView",
+    "TraceView",
+    "fold",
+]
 
 
 def fold(events: Iterable[Event]) -> TraceView:
@@ -141,209 +84,262 @@ def _in_order(events: Iterable[Event]) -> list[Event]:
     return sorted(once.values(), key=lambda event: (event.segment, event.number, event.event_id))
 
 
-@dataclass(slots=True)
-class _Span:
-    start: Event
-    end: Event | None = None
-    decisions: int = 0
-    queries: int = 0
-
-
 class _Folding:
     def __init__(self) -> None:
         self.starts: list[Event] = []
         self.ends: dict[int, Event] = {}
-        self.spans: dict[str, _Span] = {}
+        self.begun: dict[str, Span] = {}
+        self.ended: dict[str, Event] = {}
+        self.per_span: dict[str, Counter[str]] = {}
+        self.facts: dict[str, Any] = {}
         self.decisions: list[Decision] = []
         self.ledger: list[Query] = []
         self.found: dict[str, None] = {}
         self.cited: dict[str, None] = {}
         self.verdict: Mapping[str, Any] = {}
         self.judges: list[JudgeView] = []
+        self.policies: list[PolicyView] = []
+        self.evals: list[EvalView] = []
         self.amendments: list[AmendmentView] = []
-        self.model = ModelUse()
-        self.first_us = 0
+        self.model_calls: list[ModelCall] = []
+        self.routes: list[Route] = []
+        self.retries: list[Retry] = []
+        self.logs: list[LogLine] = []
+        self.waits: list[Event] = []
+        self.first_us: int | None = None
         self.last_segment = 0
 
     def take(self, event: Event) -> None:
-        self.first_us = self.first_us or event.time_us
+        if self.first_us is None or event.time_us < self.first_us:
+            self.first_us = event.time_us
         self.last_segment = max(self.last_segment, event.segment)
+        self.per_span.setdefault(event.span_id, Counter())[event.type] += 1
         data = event.data()
         match event.type:
             case "RUN_START":
                 self.starts.append(event)
             case "RUN_END":
                 self.ends[event.segment] = event
-            case "STAGE_START":
-                self.spans[event.span_id] = _Span(event)
+            case "STAGE_START" | "CACHE_HIT":
+                self._begin(event, data)
             case "STAGE_END":
-                if span := self.spans.get(event.span_id):
-                    span.end = event
+                self.ended[event.span_id] = event
+            case "NOTE":
+                self.facts |= read_mapping(data.get("facts"))
             case "DECISION":
-                self._decision(event, data)
+                self.decisions.append(read_decision(event, data))
             case "LEDGER":
-                self._query(event, data)
+                self.ledger.append(read_query(event, data))
             case "EVIDENCE":
-                ids = dict.fromkeys(_texts(data.get("ids")))
+                ids = dict.fromkeys(read_texts(data.get("ids")))
                 (self.cited if data.get("cited") else self.found).update(ids)
             case "MODEL_CALL":
-                self._model_call(data)
+                self.model_calls.append(read_model_call(event, data))
             case "VERDICT":
                 self.verdict = data
             case "JUDGE":
-                self.judges.append(_read_judge(data))
+                self.judges.append(read_judge(data))
+            case "POLICY":
+                self.policies.append(read_policy(data))
+            case "EVAL":
+                self.evals.append(read_eval(event, data))
+            case "ROUTE":
+                self.routes.append(read_route(event, data))
+            case "RETRY":
+                attempt = int(read_number(data.get("attempt"), 1))
+                self.retries.append(Retry(event.span_id, event.time_us, attempt, read_text(data.get("error"))))
+            case "LOG":
+                self.logs.append(read_log(event, data))
+            case "PAUSE" | "RESUME":
+                self.waits.append(event)
             case "AMENDMENT":
-                self._amendment(event, data)
+                actor, reason = read_text(data.get("actor")), read_text(data.get("reason"))
+                patch = read_mapping(data.get("patch"))
+                self.amendments.append(AmendmentView(event.time_us, actor, reason, patch, event.span_id))
             case _:  # written by a newer version of this program: kept in the store, not understood here
                 pass
 
-    def _decision(self, event: Event, data: Mapping[str, Any]) -> None:
-        confidence = data.get("confidence")
-        inputs = data.get("inputs")
-        self.decisions.append(
-            Decision(
-                event_id=event.event_id,
-                span_id=event.span_id,
-                time_us=event.time_us,
-                what=str(data.get("what", "")),
-                why=str(data.get("why", "")),
-                confidence=float(confidence) if isinstance(confidence, int | float) else None,
-                alternatives=_texts(data.get("alternatives")),
-                inputs=inputs if isinstance(inputs, dict) else {},
-            )
+    def _begin(self, event: Event, data: Mapping[str, Any]) -> None:
+        facts = dict(read_mapping(data.get("facts")))
+        if event.type == "CACHE_HIT" and data.get("key"):
+            facts["key"] = data["key"]
+        if known := self.begun.get(event.span_id):  # told again, with more or other facts
+            known.facts |= facts
+            known.name = read_text(data.get("name")) or known.name
+            return
+        self.begun[event.span_id] = Span(
+            span_id=event.span_id,
+            parent_id=read_text(data.get("parent")),
+            name=read_text(data.get("name")),
+            kind=read_text(data.get("kind")) or DEFAULT_KIND,
+            start_us=event.time_us,
+            segment=event.segment,
+            cached=event.type == "CACHE_HIT",
+            facts=facts,
         )
-        if span := self.spans.get(event.span_id):
-            span.decisions += 1
-
-    def _query(self, event: Event, data: Mapping[str, Any]) -> None:
-        self.ledger.append(
-            Query(
-                span_id=event.span_id,
-                query=str(data.get("query", "")),
-                start_us=int(_number(data.get("start_us"))),
-                end_us=int(_number(data.get("end_us"))),
-                filter=str(data.get("filter", "")),
-                rows_scanned=int(_number(data.get("rows_scanned"))),
-                rows_returned=int(_number(data.get("rows_returned"))),
-                reporting=data.get("reporting"),
-                seconds=_number(data.get("seconds")),
-                error=str(data.get("error", "")),
-            )
-        )
-        if span := self.spans.get(event.span_id):
-            span.queries += 1
-
-    def _model_call(self, data: Mapping[str, Any]) -> None:
-        before = self.model
-        self.model = ModelUse(
-            calls=before.calls + 1,
-            prompt_tokens=before.prompt_tokens + int(_number(data.get("prompt_tokens"))),
-            completion_tokens=before.completion_tokens + int(_number(data.get("completion_tokens"))),
-            seconds=before.seconds + _number(data.get("seconds")),
-            cost=before.cost + _number(data.get("cost")),
-        )
-
-    def _amendment(self, event: Event, data: Mapping[str, Any]) -> None:
-        patch = data.get("patch")
-        actor, reason = str(data.get("actor", "")), str(data.get("reason", ""))
-        self.amendments.append(AmendmentView(event.time_us, actor, reason, patch if isinstance(patch, dict) else {}))
 
     def finish(self, trace_id: str) -> TraceView:
         start = self.starts[0].data() if self.starts else {}
-        last_end = self.ends.get(self.last_segment)
-        ended = last_end.data() if last_end else {}
-        status: Status = _status(ended.get("status")) if last_end else "running"
+        source: Source = "ingest" if start.get("source") == "ingest" else "causegraph"
+        for span_id, event in self.ended.items():
+            if span := self.begun.get(span_id):
+                span.end(event.time_us, event.data())
+        self._amend_spans()
+        for span in self.begun.values():
+            counts = self.per_span[span.span_id]
+            span.decisions, span.queries, span.retries = counts["DECISION"], counts["LEDGER"], counts["RETRY"]
+        status, ended_us, seconds, error = self._ending(source)
         judge = self.judges[-1] if self.judges else JudgeView("", "")
         amended: dict[str, Any] = {
             "outcome": self.verdict.get("outcome", ""),
-            "action": judge.action,
+            "action": self.policies[-1].action if self.policies else judge.action,
             "gaps": judge.gaps,
             "note": "",
         }
         for amendment in self.amendments:
             amended |= {name: value for name, value in amendment.patch.items() if name in amended}
-        seconds = [_number(end.data().get("seconds")) for end in self.ends.values()]
+        roots = [span for span in self.begun.values() if span.parent_id not in self.begun]
+        last_end = self.ends[max(self.ends)].data() if self.ends else {}
+        told = {**start, **last_end} | {
+            name: value for name, value in self.facts.items() if name in ("question", "answer")
+        }
         return TraceView(
             id=trace_id,
-            environment=str(start.get("environment", "")),
-            question=str(start.get("question", "")),
+            environment=read_text(start.get("environment")),
+            question=read_text(told.get("question")) or (_said(roots, "input") if source == "ingest" else ""),
             status=status,
             outcome=str(amended["outcome"] or ""),
             action=str(amended["action"] or ""),
-            started_us=self.starts[0].time_us if self.starts else self.first_us,
-            ended_us=last_end.time_us if last_end else None,
-            seconds=sum(seconds) if seconds else None,
-            error=str(ended.get("error", "")),
+            started_us=self._started_us(source),
+            ended_us=ended_us,
+            seconds=seconds,
+            error=error,
             segments=self.last_segment + 1,
-            stages=self._tree(),
+            stages=build_tree(self.begun, in_time=source == "ingest"),
             decisions=tuple(self.decisions),
             ledger=tuple(self.ledger),
             found=tuple(self.found),
             cited=tuple(self.cited),
-            causes=_texts(self.verdict.get("causes")),
+            causes=read_texts(self.verdict.get("causes")),
             judges=tuple(self.judges),
-            gaps=_texts(amended["gaps"]),
+            gaps=read_texts(amended["gaps"]),
             note=str(amended["note"] or ""),
             amendments=tuple(self.amendments),
-            model=self.model,
-            open_spans=sum(span.end is None for span in self.spans.values()),
+            model=_sum_model(self.model_calls),
+            open_spans=sum(span.status == "open" for span in self.begun.values()),
+            spans=len(self.begun),
+            failed_spans=sum(span.status == "failed" for span in self.begun.values()),
+            source=source,
+            external_id=read_text(start.get("external_id")),
+            name=read_text(start.get("name")) or (roots[0].name if roots and source == "ingest" else ""),
+            answer=read_text(told.get("answer")) or (_said(roots, "output") if source == "ingest" else ""),
+            facts=self.facts,
+            model_calls=tuple(self.model_calls),
+            routes=tuple(self.routes),
+            retries=tuple(self.retries),
+            pauses=self._pauses(),
+            logs=tuple(self.logs),
+            policies=tuple(self.policies),
+            evals=tuple(self.evals),
+            schema_version=int(read_number(start.get("schema"), 1)),
         )
 
-    def _tree(self) -> tuple[StageView, ...]:
-        children: dict[str, list[str]] = {}
-        for span_id, span in self.spans.items():
-            parent = str(span.start.data().get("parent", ""))
-            # A stage whose parent was lost, or is a root span, stands at the top.
-            children.setdefault(parent if parent in self.spans and parent != span_id else "", []).append(span_id)
-        # Innermost first, without recursion: a span's children always have later starts than it has.
-        built: dict[str, StageView] = {}
-        for span_id in reversed(self.spans):
-            built[span_id] = self._stage(
-                span_id, tuple(built[child] for child in children.get(span_id, ()) if child in built)
-            )
-        return tuple(built[span_id] for span_id in children.get("", ()))
+    def _started_us(self, source: Source) -> int:
+        if self.starts and source == "causegraph":
+            return self.starts[0].time_us
+        return self.first_us or 0
 
-    def _stage(self, span_id: str, stages: tuple[StageView, ...]) -> StageView:
-        span = self.spans[span_id]
-        start, end = span.start.data(), span.end.data() if span.end else {}
-        return StageView(
-            span_id=span_id,
-            name=str(start.get("name", "")),
-            status=_stage_status(end.get("status")) if span.end else "open",
-            start_us=span.start.time_us,
-            seconds=_number(end.get("seconds")) if span.end else None,
-            error=str(end.get("error", "")),
-            facts={**_mapping(start.get("facts")), **_mapping(end.get("facts"))},
-            decisions=span.decisions,
-            queries=span.queries,
-            stages=stages,
-        )
+    def _ending(self, source: Source) -> tuple[Status, int | None, float | None, str]:
+        """Return status, end, seconds of work, and error."""
+        if source == "ingest" and not self.ends:
+            return self._ending_by_root()
+        last_end = self.ends.get(self.last_segment)
+        ended = last_end.data() if last_end else {}
+        status: Status = read_status(ended.get("status")) if last_end else "running"
+        seconds = [read_number(end.data().get("seconds")) for end in self.ends.values()]
+        spent = sum(seconds) if seconds else None
+        return status, last_end.time_us if last_end else None, spent, read_text(ended.get("error"))
+
+    def _ending_by_root(self) -> tuple[Status, int | None, float | None, str]:
+        """A trace of spans alone ends with its root: the span that never had a parent."""
+        roots = [span for span in self.begun.values() if not span.parent_id]
+        if not roots or any(span.ended_us is None for span in roots):
+            return "running", None, None, ""
+        ended_us = max(span.ended_us or 0 for span in roots)
+        failed = next((span for span in roots if span.status == "failed"), None)
+        status: Status = "failed" if failed else "paused" if any(s.status == "paused" for s in roots) else "complete"
+        return status, ended_us, (ended_us - self._started_us("ingest")) / 1e6, failed.error if failed else ""
+
+    def _amend_spans(self) -> None:
+        for amendment in self.amendments:
+            if span := self.begun.get(amendment.span_id):
+                span.amend(amendment.patch)
+            elif amendment.span_id == "amendment" and isinstance(facts := amendment.patch.get("facts"), dict):
+                self.facts = merge_patch(self.facts, facts)
+
+    def _pauses(self) -> tuple[Pause, ...]:
+        pauses: list[Pause] = []
+        waiting: Event | None = None
+        steps = [*self.waits, *(end for end in self.ends.values() if end.data().get("status") == "paused")]
+        steps += [start for start in self.starts if start.segment > 0]
+        for event in sorted(steps, key=lambda event: (event.segment, event.number, event.event_id)):
+            match event.type:
+                case "PAUSE":
+                    if waiting is not None:
+                        pauses.append(_pause(waiting, None))
+                    waiting = event
+                case "RUN_END" if waiting is None:
+                    waiting = event
+                case "RESUME":
+                    if waiting is not None:
+                        pauses.append(_pause(waiting, event))
+                    elif pauses and not pauses[-1].resumed_by:  # who it was, said after the segment began
+                        pauses[-1] = _resumed_by(pauses[-1], event)
+                    waiting = None
+                case "RUN_START" if waiting is not None:
+                    pauses.append(_pause(waiting, event))
+                    waiting = None
+                case _:
+                    pass
+        if waiting is not None:
+            pauses.append(_pause(waiting, None))
+        return tuple(pauses)
 
 
-def _read_judge(data: Mapping[str, Any]) -> JudgeView:
-    scores = {str(name): float(score) for name, score in _mapping(data.get("scores")).items() if _is_number(score)}
-    return JudgeView(str(data.get("by", "")), str(data.get("action", "")), scores, _texts(data.get("gaps")))
+def _pause(paused: Event, resumed: Event | None) -> Pause:
+    said = paused.data() if paused.type == "PAUSE" else {}
+    return Pause(
+        span_id=paused.span_id,
+        reason=read_text(said.get("reason")),
+        waiting_for=read_text(said.get("waiting_for")),
+        paused_us=paused.time_us,
+        resumed_us=resumed.time_us if resumed else None,
+        resumed_by=read_text(resumed.data().get("by")) if resumed else "",
+        facts=read_mapping(said.get("facts")),
+    )
 
 
-def _status(value: object) -> Status:
-    return cast(Status, value) if value in get_args(Status.__value__) else "failed"
+def _resumed_by(pause: Pause, event: Event) -> Pause:
+    return Pause(
+        pause.span_id,
+        pause.reason,
+        pause.waiting_for,
+        pause.paused_us,
+        pause.resumed_us,
+        read_text(event.data().get("by")),
+        pause.facts,
+    )
 
 
-def _stage_status(value: object) -> StageStatus:
-    return cast(StageStatus, value) if value in get_args(StageStatus.__value__) else "failed"
+def _said(roots: list[Span], name: str) -> str:
+    return next((text for span in roots if isinstance(text := span.facts.get(name), str)), "")
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(held) for held in value) if isinstance(value, list | tuple) else ()
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _sum_model(calls: list[ModelCall]) -> ModelUse:
+    return ModelUse(
+        calls=len(calls),
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        completion_tokens=sum(call.completion_tokens for call in calls),
+        seconds=sum(call.seconds for call in calls),
+        cost=sum(call.cost for call in calls),
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from tracing.fold import StageView, TraceView
+from tracing.view import StageView, TraceView
 
 _WIDTH = 100
+_JSON_DEPTH = 100
 
 
 def scorecard(view: TraceView) -> str:
@@ -27,6 +28,14 @@ def scorecard(view: TraceView) -> str:
         tokens = view.model.prompt_tokens + view.model.completion_tokens
         cost = f", cost {view.model.cost:.4f}" if view.model.cost else ""
         lines.append(f"Model      {view.model.calls} calls, {tokens} tokens{cost}")
+    if view.pauses:
+        waiting = sum(pause.resumed_us is None for pause in view.pauses)
+        lines.append(
+            f"Pauses     {len(view.pauses)}"
+            + (f", waiting for {view.pauses[-1].waiting_for or 'somebody'}" if waiting else "")
+        )
+    if view.has_open_spans:
+        lines.append(f"Open       {view.open_spans} of {view.spans} stages never ended")
     if view.error:
         lines.append(f"Error      {view.error}")
     lines.append(f"Trace      {view.id}")
@@ -34,8 +43,19 @@ def scorecard(view: TraceView) -> str:
 
 
 def to_json(view: TraceView) -> dict[str, Any]:
-    """Return the view as plain JSON values, with the fields' own names."""
-    return asdict(view)
+    """Return the view as plain JSON values, with the fields' own names, `completion_rate` and `has_open_spans`.
+
+    Stages deeper than 100 levels stand beside each other below the hundredth: readers of JSON bound its depth.
+    """
+    told = asdict(replace(view, stages=()))
+    # Innermost last: the path of dictionaries from the top to the stage before.
+    path: list[dict[str, Any]] = [told | {"stages": []}]
+    for depth, stage in walk_stages(view):
+        held = asdict(replace(stage, stages=())) | {"stages": []}
+        del path[min(depth, _JSON_DEPTH) + 1 :]
+        path[-1]["stages"].append(held)
+        path.append(held)
+    return path[0] | {"completion_rate": view.completion_rate, "has_open_spans": view.has_open_spans}
 
 
 def walk_stages(view: TraceView) -> Iterator[tuple[int, StageView]]:
@@ -56,7 +76,8 @@ def _stages(view: TraceView) -> str:
 
 
 def _mark(stage: StageView) -> str:
-    return "" if stage.status == "complete" else f" {stage.status.upper()}"
+    tries = f" x{stage.attempts}" if stage.attempts > 1 else ""
+    return tries if stage.status == "complete" else f"{tries} {stage.status.upper()}"
 
 
 def _decisions(view: TraceView) -> str:

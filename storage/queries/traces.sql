@@ -24,21 +24,38 @@ SELECT COUNT(*) FROM trace_event WHERE trace_id = ? AND type = 'AMENDMENT'
 
 -- name: store_trace
 UPDATE trace SET environment = ?, question = ?, status = ?, outcome = ?, action = ?, started_us = ?, ended_us = ?,
-  decisions = ?, queries = ?, evidence = ?
+  decisions = ?, queries = ?, evidence = ?, source = ?, external_id = ?, name = ?, service = ?, intent = ?, thread_id = ?,
+  user_id = ?, model = ?, tokens = ?, cost = ?, spans = ?, open_spans = ?, failed_spans = ?, search_text = ?
 WHERE id = ?
 
 -- name: list_traces
-SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence,
+  source, external_id, name, service, intent, thread_id, user_id, model, tokens, cost, spans, open_spans, failed_spans
 FROM trace WHERE environment = ? AND started_us < ? ORDER BY started_us DESC, id DESC LIMIT ?
 
 -- name: list_all_traces
-SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence,
+  source, external_id, name, service, intent, thread_id, user_id, model, tokens, cost, spans, open_spans, failed_spans
 FROM trace WHERE started_us < ? ORDER BY started_us DESC, id DESC LIMIT ?
 
 -- name: one_trace
-SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence,
+  source, external_id, name, service, intent, thread_id, user_id, model, tokens, cost, spans, open_spans, failed_spans
 FROM trace WHERE id = ?
 
 -- name: silent_traces
 SELECT t.id FROM trace t
-WHERE t.status = 'running' AND (SELECT MAX(e.time_us) FROM trace_event e WHERE e.trace_id = t.id) < ?
+WHERE t.status = 'running' AND t.source = 'causegraph' AND (SELECT MAX(e.time_us) FROM trace_event e WHERE e.trace_id = t.id) < ?
+
+-- The newest trace of a thread: where an answer that was waited for goes on.
+-- name: trace_of_thread
+SELECT id, environment, question, status, outcome, action, started_us, ended_us, decisions, queries, evidence,
+  source, external_id, name, service, intent, thread_id, user_id, model, tokens, cost, spans, open_spans, failed_spans
+FROM trace WHERE environment = ? AND thread_id = ? AND source = 'causegraph' ORDER BY started_us DESC, id DESC LIMIT 1
+
+-- name: own_trace_ids
+SELECT id FROM trace WHERE source = 'causegraph' AND id > ? ORDER BY id LIMIT 1000
+
+-- A trace of another program by our id or by the id that its sender gave it.
+-- name: find_external
+SELECT id FROM trace WHERE id = ? OR external_id = ? ORDER BY started_us DESC LIMIT 1

@@ -6,19 +6,22 @@ import asyncio
 import json
 import logging
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from cli.stack import StackHandle
 from domain.errors import NotFound, StorageError
 from domain.evidence import LedgerEntry
 from domain.times import Window
 from domain.verdict import Judgement
 from storage.database import Database
-from storage.traces import DualSink, TraceRow, TraceStore, project
+from storage.traces import DualSink, Reconciled, TraceRow, TraceStore, project
 from tracing import Event, Trace, fold, start_trace
+from tracing.events import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ async def test_a_run_is_found_in_both_places(store: TraceStore, folder: Path, en
     view = await store.load(trace.id)
     assert view == trace.view()
     document = json.loads((folder / f"{trace.id}.json").read_text())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == SCHEMA_VERSION
     assert fold(map(Event.from_json, document["events"])) == view
     (row,) = await store.list(environment)
     assert row == project(view) and row.decisions == 1 and row.status == "complete"
@@ -113,8 +116,8 @@ async def test_without_the_database_the_file_has_it_and_reconcile_brings_it(
     store = TraceStore(database, folder)
     assert await store.list(environment) == []
     assert await store.load(trace.id) == trace.view()
-    assert await store.reconcile() == 1
-    assert await store.reconcile() == 0
+    assert (await store.reconcile()).database == 1
+    assert await store.reconcile() == Reconciled()
     assert await stored_row(database, trace.id) == project(trace.view())
 
 
@@ -223,10 +226,11 @@ async def test_a_damaged_file_is_left_aside(store: TraceStore, folder: Path, env
     damaged.write_text('{"events": [')
     (folder / f"{other.id}.json").write_text("{}")
     (folder / "trc_notes.json").write_text("{}")
-    assert await store.reconcile() == 0
+    bad = sorted(str(path) for path in (damaged, folder / f"{other.id}.json"))
+    assert await store.reconcile() == Reconciled(damaged=tuple(bad))
     await store.write_file(run.events)
     assert damaged.with_suffix(".damaged").read_text() == '{"events": ['
-    assert await store.reconcile() == 1
+    assert (await store.reconcile()).database == 1
 
 
 async def test_a_very_long_question_is_no_problem(store: TraceStore, environment: str) -> None:
@@ -234,3 +238,166 @@ async def test_a_very_long_question_is_no_problem(store: TraceStore, environment
     trace.end()
     await store.append(trace.events)
     assert (await store.load(trace.id)).status == "complete"
+
+
+def make_long_run(environment: str) -> list[Trace]:
+    """A run with an event of every kind that recorders write, paused and gone on with in a second segment."""
+    first = Trace("why?", environment)
+    first.note(service="checkout", intent="why", thread_id="thr-1")
+    with first.stage("team", kind="agent"):
+        first.route(["logs", "metrics"], "both speak", ["logs", "metrics", "code"])
+        first.cache_hit("embedding", key="abc")
+        with first.stage("logs", kind="tool"):
+            first.retry(1, TimeoutError("slow"))
+            first.model_call("m", prompt_tokens=7, completion_tokens=3, seconds=0.2, cost=0.1, prompt="p1")
+            first.log("two templates", level="WARN")
+    first.pause("approval", waiting_for="operator", command="restart checkout")
+    first.end()
+    second = Trace("why?", environment, trace_id=first.id, segment=1)
+    second.resume(by="ada")
+    with second.stage("act"):
+        second.policy("default", "3", "ALLOW_ANSWER", "grounded")
+    second.end()
+    return [first, second]
+
+
+async def test_the_row_of_a_long_run_is_its_fold_in_whatever_parts_it_comes(
+    store: TraceStore, database: Database, environment: str
+) -> None:
+    chance = random.Random(11)
+    for _ in range(4):
+        runs = make_long_run(environment)
+        events = [event for run in runs for event in run.events]
+        whole = fold(events)
+        chance.shuffle(events)
+        for at in range(0, len(events), 5):
+            await store.append([*events[at : at + 5], chance.choice(events[: at + 5])])
+        assert await store.load(runs[0].id) == whole
+        row = await stored_row(database, runs[0].id)
+        assert row == project(whole)
+        assert (row.service, row.intent, row.thread_id, row.model, row.tokens) == ("checkout", "why", "thr-1", "m", 10)
+        assert (row.spans, row.open_spans, row.completion_rate) == (4, 0, 1.0)
+    newest = await store.of_thread(environment, "thr-1")
+    assert newest is not None and newest.status == "complete"
+    assert await store.of_thread(environment, "thr-2") is None
+
+
+async def test_a_paused_run_goes_on_where_it_was(store: TraceStore, environment: str) -> None:
+    async with start_trace("restart it?", environment, store.sink()) as trace:
+        with trace.stage("approval"):
+            trace.pause("approval", waiting_for="operator")
+    assert (await store.load(trace.id)).status == "paused"
+    point = await store.resumption(trace.id)
+    assert (point.question, point.environment, point.segment) == ("restart it?", environment, 1)
+    async with start_trace(
+        point.question, point.environment, store.sink(), trace_id=point.trace_id, segment=point.segment
+    ) as resumed:
+        resumed.resume(by="ada")
+        with resumed.stage("restart"):
+            pass
+    view = await store.load(trace.id)
+    assert (view.status, view.segments, [stage.name for stage in view.stages]) == (
+        "complete",
+        2,
+        ["approval", "restart"],
+    )
+    (pause,) = view.pauses
+    assert (pause.waiting_for, pause.resumed_by) == ("operator", "ada") and pause.resumed_us is not None
+    with pytest.raises(NotFound):
+        await store.resumption("trc_20260101_000000_00000000")
+
+
+async def test_what_only_the_database_has_is_filed_again(store: TraceStore, folder: Path, environment: str) -> None:
+    run, other = make_run(environment), make_run(environment)
+    await store.append(run.events)
+    await store.sink().write(other.events)
+    await store.append(make_run(environment).events)
+    path = folder / f"{run.id}.json"
+    assert (await store.reconcile()).files == 0 and not path.exists()
+    (folder / f"{other.id}.json").unlink()
+    assert (await store.reconcile(files=True)).files >= 3
+    assert fold(map(Event.from_json, json.loads(path.read_text())["events"])) == run.view()
+    assert await store.reconcile(files=True) == Reconciled()
+
+
+async def test_a_journal_is_gone_once_its_trace_is_stored(store: TraceStore, folder: Path, environment: str) -> None:
+    async with start_trace("why?", environment, store.sink()) as trace:
+        trace.decide("a", "b", 0.5)
+        assert [event.type for event in store.journals.of_trace(trace.id)] == ["RUN_START", "DECISION"]
+        assert list(store.journals.left_behind()) == []  # its writer lives
+        assert len((await store.load(trace.id)).decisions) == 1
+    assert not list(folder.glob("*.journal"))
+
+
+async def test_a_disk_that_fails_in_a_run_costs_nothing(
+    store: TraceStore, database: Database, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    async with start_trace("why?", environment, store.sink(), flush_seconds=0.02) as trace:
+        trace.decide("before", "b", 0.5)
+        monkeypatch.setattr("storage.journals.os.write", full)
+        monkeypatch.setattr("storage.durable_files.os.fsync", full)
+        trace.decide("meanwhile", "b", 0.5)
+        await asyncio.sleep(0.1)
+        monkeypatch.undo()
+        trace.decide("after", "b", 0.5)
+    view = await store.load(trace.id)
+    assert [decision.what for decision in view.decisions] == [
+        "before",
+        "meanwhile",
+        "after",
+    ] and trace.status == "complete"
+    assert await stored_row(database, trace.id) == project(view)
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from storage.database import Database
+from storage.traces import TraceStore
+from tracing import start_trace
+
+async def main(url, folder, environment):
+    store = TraceStore(Database(url, 2), Path(folder))
+    async with start_trace("why?", environment, store.sink(), flush_seconds=0.05) as trace:
+        print(trace.id, flush=True)
+        with trace.stage("logs"):
+            number = 0
+            while True:
+                trace.decide(str(number), "b", 0.5)
+                print(number, flush=True)
+                number += 1
+                if number % 50 == 0:
+                    await asyncio.sleep(0.01)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("with_database", [True, False])
+async def test_a_killed_run_loses_and_doubles_nothing(
+    store: TraceStore, stack: StackHandle, environment: str, folder: Path, *, with_database: bool
+) -> None:
+    url = stack.database_url if with_database else "mariadb://nobody@localhost/none?unix_socket=/nowhere/at.all"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, url, str(folder), environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    trace_id = (await process.stdout.readline()).decode().strip()
+    for _ in range(400):
+        await process.stdout.readline()
+    process.kill()
+    said = [int(line) for line in (await process.stdout.read()).split()]
+    await process.wait()
+    assert (await store.reconcile()).database <= 1
+    view = await store.load(trace_id)
+    kept = [int(decision.what) for decision in view.decisions]
+    assert kept == list(range(len(kept))) and len(kept) >= max([399, *(number + 1 for number in said[:-1])])
+    assert (view.status, view.open_spans) == ("running", 1)
+    assert await store.reconcile() == Reconciled() and not list(folder.glob("*.journal"))
+    await asyncio.sleep(0.05)
+    await store.close_abandoned(silent_seconds=0.01)
+    closed = await store.load(trace_id)
+    assert closed.status == "failed" and closed.has_open_spans and closed.completion_rate == 0

@@ -1,0 +1,19 @@
+-- What lists of traces are filtered and searched by; `source` tells runs of our own agents ('causegraph') from traces that
+-- other programs sent ('ingest', under the id that they gave it as `external_id`).
+ALTER TABLE trace
+  ADD COLUMN IF NOT EXISTS source VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'causegraph',
+  ADD COLUMN IF NOT EXISTS external_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS name VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS intent VARCHAR(64) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS thread_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS user_id VARCHAR(191) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS model VARCHAR(128) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  ADD COLUMN IF NOT EXISTS tokens BIGINT NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS cost DOUBLE NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS spans INT UNSIGNED NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS open_spans INT UNSIGNED NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS failed_spans INT UNSIGNED NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS search_text TEXT NOT NULL DEFAULT '',
+  ADD KEY IF NOT EXISTS by_external (external_id),
+  ADD KEY IF NOT EXISTS by_thread (environment, thread_id);
