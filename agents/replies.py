@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _PING_SECONDS = 2.0
 _TRACES_LOOKED_AT = 500
+# Endings of the settings that are nobody's business.
+_SECRET_SETTINGS = ("api_key", "chat_key", "_secret", "_token", "_password", "_options", "_webhooks")
 _THREAD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
 
 
@@ -227,9 +229,8 @@ async def read_info(services: Services) -> dict[str, Any]:
 
 
 def _public_settings(services: Services) -> dict[str, Any]:
-    settings = services.settings.model_dump(
-        mode="json", exclude={"api_key", "chat_key", "github_secret", "kafka_options"}
-    )
+    said = services.settings.model_dump(mode="json")
+    settings = {name: value for name, value in said.items() if not name.endswith(_SECRET_SETTINGS)}
     return settings | {name: _without_password(settings[name]) for name in ("database_url", "graph_url")}
 
 

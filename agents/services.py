@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
+    from storage.blobs import BlobStore
     from storage.database import Database
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
@@ -60,6 +61,7 @@ class Services:
     projection: TopologyProjection
     library: Library
     incidents: IncidentStore
+    blobs: BlobStore
     evidence: EvidenceStore
     traces: TraceStore
     keys: KeyStore

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.plain import error_body, program_version
 from agents.services import Services
+from api.alerts import alerts_router
 from api.auth import Gate
 from api.chat import Desk, chat_router
 from api.code import code_router
@@ -31,6 +32,7 @@ from api.records import records_router
 from api.topology import topology_router
 from api.webhooks import webhooks_router
 from domain.errors import PayloadTooLarge
+from ingest.alert_sources import AlertSources
 from ingest.https_fetch import fetch_https
 
 if TYPE_CHECKING:
@@ -81,9 +83,10 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     for build in (ingest_router, intake_router):
         app.include_router(build(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
     app.include_router(
-        webhooks_router(services.ingest, gate.require, services.settings, fetch_https),
+        webhooks_router(services.ingest, gate.require, services.settings, fetch_https, services.blobs),
         dependencies=[Depends(tell_projection)],
     )
+    app.include_router(alerts_router(services.ingest, gate, AlertSources(services.settings), services.blobs))
     app.include_router(chat_router(desk, gate))
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))

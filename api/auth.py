@@ -6,6 +6,8 @@ every port of its host. A login link is a signed token of the same kind that wor
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import secrets
 import time
@@ -74,6 +76,19 @@ class Gate:
             raise AccessError("This API key is unknown or was revoked: see `causegraph keys list`.")
         request.state.key = key
         _demand(key, role)
+        return key
+
+    async def check_alert_key(self, request: Request, token: str) -> Key:
+        """Return the key of a sender of alerts: from a header, basic authentication, or the address; raises AccessError.
+
+        Addresses end in logs and settings of others, so a key that may do more than send alerts is refused there.
+        """
+        if not token:
+            return await self.check_key(request, "alert")
+        key = await self._keys.check(token)
+        if key is None or key.role != "alert":
+            raise AccessError("An address may hold a key of the role `alert` alone: see `causegraph keys create`.")
+        request.state.key = key
         return key
 
     # Sessions
@@ -172,7 +187,19 @@ def _secret_of(request: Request) -> str:
         if header := request.headers.get(name, ""):
             return header.strip()
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else ""
+    match scheme.lower():
+        case "bearer":
+            return value.strip()
+        case "basic":
+            return _password(value)
+    return ""
+
+
+def _password(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
 
 
 def _read_or_make_secret(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import msgspec
@@ -75,6 +75,18 @@ class Ask:
             if status >= 500:
                 logger.error("A delivery was not stored.", extra={"reason": str(exc), "status": status})
             return Refused(status, code, told_body(exc, status)["message"])
+
+
+async def answer_json(ask: Ask, accept: Accept) -> Response:
+    """Hand a body over and tell its sender as JSON what became of it."""
+    receipt = await ask.deliver(accept)
+    if isinstance(receipt, Refused):
+        return reply_json(receipt.status, {"error": receipt.told}, receipt.headers)
+    reply = asdict(receipt)
+    for name in ("ids", "spooled", "dead_letter"):
+        if not reply[name]:
+            del reply[name]
+    return reply_json(400 if took_nothing(receipt) else 200, reply)
 
 
 def took_nothing(receipt: Receipt) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]  # ships no types
 
-from api.deliveries import Accept, Ask, EnvironmentQuery, KeyHeader, Refused, reply_json, took_nothing
+from api.deliveries import Accept, Ask, EnvironmentQuery, KeyHeader, Refused, answer_json, reply_json
 from api.otlp_replies import LOGS, METRICS, TRACES, OtlpReply
 from api.rpc_status import encode_rpc_status
 from ingest.payload import media_type
-from ingest.service import Delivery, Ingest, Receipt
+from ingest.service import Ingest
 
 _PROTOBUF_TYPES = {"application/x-protobuf", "application/protobuf"}
 
@@ -56,51 +55,26 @@ def _add_json(router: APIRouter, ingest: Ingest) -> None:
     @router.post("/ingest/logs")
     async def logs(request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = "") -> Response:
         """Take log events: `[{timestamp, service, level, message, node?, trace_id?, span_id?, attributes?}]`."""
-        return await _answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_logs)
+        return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_logs)
 
     @router.post("/ingest/changes")
     async def changes(
         request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
     ) -> Response:
         """Take changes: `[{timestamp, service, kind, summary, version?, actor?, attributes?}]`."""
-        return await _answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_changes)
+        return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_changes)
 
     @router.post("/ingest/events")
     async def events(request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = "") -> Response:
         """Take orchestrator events: `[{timestamp, kind, object, text, service?, reason?}]`."""
-        return await _answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_events)
+        return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_events)
 
     @router.post("/ingest/topology")
     async def topology(
         request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
     ) -> Response:
         """Take stated edges: `{edges: [{source, target, kind?}], observed_by?, valid_from?, valid_to?}`."""
-        return await _answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_topology)
-
-    @router.post("/ingest/alerts/{source}")
-    async def alerts(
-        request: Request, source: str, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
-    ) -> Response:
-        """Take alerts from `alertmanager`, `grafana` or `generic`."""
-
-        async def accept(delivery: Delivery) -> Receipt:
-            return await ingest.accept_alerts(delivery, source)
-
-        return await _answer_json(Ask(ingest, request, environment, idempotency_key), accept)
-
-
-# -- plain JSON --------------------------------------------------------------------------------------------------------
-
-
-async def _answer_json(ask: Ask, accept: Accept) -> Response:
-    receipt = await ask.deliver(accept)
-    if isinstance(receipt, Refused):
-        return reply_json(receipt.status, {"error": receipt.told}, receipt.headers)
-    reply = asdict(receipt)
-    for name in ("ids", "spooled", "dead_letter"):
-        if not reply[name]:
-            del reply[name]
-    return reply_json(400 if took_nothing(receipt) else 200, reply)
+        return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_topology)
 
 
 # -- OTLP --------------------------------------------------------------------------------------------------------------

@@ -14,29 +14,38 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
+from api.alerts import keep_payload
 from api.deliveries import Accept, Ask, EnvironmentQuery, KeyHeader, Refused, reply_json, took_nothing
 from domain.errors import PayloadError
 from domain.settings import Settings
 from ingest import cloudwatch, deployments
+from ingest.alert_sources import with_payload
 from ingest.service import Delivery, Ingest, Receipt
 from ingest.sns import Fetch, SnsGate, SnsMessage, read_topics
+from storage.blobs import BlobStore
 
 _SNS_BYTES = 512 * 1024  # SNS sends 256 kB at most, and quotes some of them
 _GITHUB_BYTES = 2 * 1024 * 1024
 
 
-def webhooks_router(ingest: Ingest, require: Callable[[str], Any], settings: Settings, fetch: Fetch) -> APIRouter:
-    """Build the router. `fetch` gets SNS's certificates. Raises SettingsError."""
+def webhooks_router(
+    ingest: Ingest,
+    require: Callable[[str], Any],
+    settings: Settings,
+    fetch: Fetch,
+    payloads: BlobStore | None = None,
+) -> APIRouter:
+    """Build the router. `fetch` gets SNS's certificates, `payloads` keeps alarms as they came. Raises SettingsError."""
     router = APIRouter(tags=["ingest"])
     may_ingest = [Depends(require("ingest"))]
-    _add_sns(router, ingest, SnsGate(read_topics(settings.sns_topics), fetch))
+    _add_sns(router, ingest, SnsGate(read_topics(settings.sns_topics), fetch), payloads)
     _add_firehose(router, ingest, may_ingest)
     _add_github(router, ingest, settings.github_secret)
     _add_argocd(router, ingest, may_ingest)
     return router
 
 
-def _add_sns(router: APIRouter, ingest: Ingest, gate: SnsGate) -> None:
+def _add_sns(router: APIRouter, ingest: Ingest, gate: SnsGate, payloads: BlobStore | None) -> None:
     @router.post("/ingest/sns")
     async def sns(request: Request, environment: EnvironmentQuery = "") -> Response:
         """Take alarms and logs of CloudWatch from a topic in CAUSEGRAPH_SNS_TOPICS; needs SNS's signature, and no key."""
@@ -44,7 +53,7 @@ def _add_sns(router: APIRouter, ingest: Ingest, gate: SnsGate) -> None:
         async def accept(delivery: Delivery) -> Receipt:
             message = await gate.check(delivery.body)
             if message.kind == "Notification":
-                return await _accept_notification(ingest, delivery, message)
+                return await _accept_notification(ingest, delivery, message, payloads)
             if message.kind == "SubscriptionConfirmation":
                 await gate.confirm(message)
             return Receipt(0, 0, 0, (), 0)
@@ -52,7 +61,9 @@ def _add_sns(router: APIRouter, ingest: Ingest, gate: SnsGate) -> None:
         return await _answer(Ask(ingest, request, environment, max_bytes=_SNS_BYTES), accept)
 
 
-async def _accept_notification(ingest: Ingest, delivery: Delivery, message: SnsMessage) -> Receipt:
+async def _accept_notification(
+    ingest: Ingest, delivery: Delivery, message: SnsMessage, payloads: BlobStore | None
+) -> Receipt:
     inner = Delivery(
         message.text.encode("utf-8", "replace"),
         "application/json",
@@ -60,7 +71,8 @@ async def _accept_notification(ingest: Ingest, delivery: Delivery, message: SnsM
         idempotency_key=message.id,
     )
     if cloudwatch.is_alarm(message.text):
-        return await ingest.accept("alerts", "sns", inner, cloudwatch.decode_alarm)
+        kept = await keep_payload(payloads, delivery.body) if payloads else ""
+        return await ingest.accept("alerts", "sns", inner, with_payload(cloudwatch.decode_alarm, kept))
     try:
         body = cloudwatch.unwrap_subscription(inner.body, ingest.max_body_bytes)
         return await ingest.accept("logs", "sns", replace(inner, body=body), cloudwatch.decode_subscription)

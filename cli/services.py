@@ -197,6 +197,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         max_bytes=settings.spool_max_bytes,
         wait_seconds=settings.spool_wait_seconds,
     )
+    blobs = BlobStore(database, settings.data_dir / "blobs")
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
     return Services(
         settings=settings,
@@ -209,7 +210,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
         library=load_library(folders),
         incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
-        evidence=EvidenceStore(database, BlobStore(database, settings.data_dir / "blobs")),
+        blobs=blobs,
+        evidence=EvidenceStore(database, blobs),
         traces=TraceStore(database, settings.data_dir / "traces"),
         keys=KeyStore(database),
         embedder=embedder,

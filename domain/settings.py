@@ -68,6 +68,21 @@ class Settings(BaseSettings):
     github_secret: str = Field(
         default="", description="Secret of the GitHub webhook that tells of deployments. Empty: none is taken."
     )
+    pagerduty_secret: str = Field(
+        default="", description="Secrets of PagerDuty's webhook subscriptions, several separated by blanks."
+    )
+    sentry_secret: str = Field(
+        default="", description="Client secrets of Sentry's integrations, several separated by blanks."
+    )
+    grafana_secret: str = Field(
+        default="", description="Secrets with which Grafana's contact points sign, several separated by blanks."
+    )
+    grafana_timestamp_header: str = Field(
+        default="", description="Header in which Grafana sends the time that it signs. Empty: it signs the body alone."
+    )
+    alert_mappings: Path | None = Field(
+        default=None, description="YAML file that says how alerts of other senders are read: see docs/triggers.md."
+    )
     kafka_servers: str = Field(
         default="", description="Kafka brokers, `host:9092`, several separated by commas. Needs the extra `kafka`."
     )

@@ -126,7 +126,10 @@ class OrchestratorEvent:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert of one rule. `fingerprint` is the sender's own identity for the alert, or derived from its labels."""
+    """One alert of one rule. `fingerprint` is the sender's own identity for the alert, or derived from its labels.
+
+    `payload` names the blob that holds the webhook's body as it came, if it was kept.
+    """
 
     environment: str
     time_us: int
@@ -140,6 +143,7 @@ class Alert:
     runbook_url: str = ""
     ended_us: int | None = None
     labels: Attributes = field(default_factory=dict)
+    payload: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,4 +279,5 @@ def make_alert_row(alert: Alert, key: str, ended_us: int | None, labels: str) ->
         alert.summary,
         alert.runbook_url,
         labels,
+        alert.payload,
     )

@@ -22,14 +22,15 @@ from domain.errors import AccessError, NotFound, StorageError, StorageUnavailabl
 from storage.database import Database, Row
 from storage.durable_files import sync_folder, translate_os_error
 
-type Role = Literal["admin", "ingest", "ask", "read"]
+type Role = Literal["admin", "ingest", "alert", "ask", "read"]
 
 ROLES: tuple[Role, ...] = get_args(Role.__value__)
 
-# What a key of a role may do: `ingest` sends records and reads nothing, `ask` also reads, `admin` does everything.
+# What a key of a role may do: `ingest` sends records and reads nothing, `alert` sends alerts alone, `ask` also reads, `admin` does everything.
 INCLUDES: dict[Role, frozenset[Role]] = {
     "admin": frozenset(ROLES),
-    "ingest": frozenset({"ingest"}),
+    "ingest": frozenset({"ingest", "alert"}),
+    "alert": frozenset({"alert"}),
     "ask": frozenset({"ask", "read"}),
     "read": frozenset({"read"}),
 }

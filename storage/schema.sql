@@ -9,7 +9,8 @@ CREATE TABLE schema_migration (
 
 INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0),
   (2, 'topology', 0), (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
-  (7, 'code', 0), (8, 'checkpoints', 0), (9, 'chunk_queue', 0), (10, 'trace_facets', 0);
+  (7, 'code', 0), (8, 'checkpoints', 0), (9, 'chunk_queue', 0), (10, 'trace_facets', 0),
+  (11, 'alert_payload', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -179,8 +180,10 @@ CREATE TABLE alert (
   summary TEXT NOT NULL,
   runbook_url TEXT NOT NULL,
   labels TEXT NOT NULL,
+  payload VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
   PRIMARY KEY (environment, id),
-  KEY by_time (environment, time_us)
+  KEY by_time (environment, time_us),
+  KEY by_seq (seq)
 ) ENGINE=InnoDB;
 
 CREATE TABLE stated_edge (

@@ -22,6 +22,7 @@ class RoleName(StrEnum):
 
     admin = "admin"
     ingest = "ingest"
+    alert = "alert"
     ask = "ask"
     read = "read"
 
@@ -30,7 +31,10 @@ def create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],
     role: Annotated[
         RoleName,
-        typer.Option(help="ingest sends records and reads nothing; read reads; ask also asks; admin does everything."),
+        typer.Option(
+            help="ingest sends records and reads nothing; alert sends alerts alone; read reads; ask also asks; "
+            "admin does everything."
+        ),
     ] = RoleName.ask,
     as_json: JsonFlag = False,
 ) -> None:

@@ -84,7 +84,7 @@ ORDER BY time_us DESC LIMIT 1
 
 -- name: ingest_add_alert
 INSERT INTO alert (seq, environment, id, time_us, ended_us, source, name, status, fingerprint, service, severity,
-  summary, runbook_url, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  summary, runbook_url, labels, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: ingest_resolve_alert
 UPDATE alert SET seq = ?, status = 'resolved', ended_us = ? WHERE environment = ? AND id = ?

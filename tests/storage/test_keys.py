@@ -33,7 +33,13 @@ async def test_a_key_is_shown_once_and_checked_by_its_hash(keys: KeyStore, datab
 
 @pytest.mark.parametrize(
     ("role", "may"),
-    [("admin", "admin ingest ask read"), ("ask", "ask read"), ("ingest", "ingest"), ("read", "read")],
+    [
+        ("admin", "admin ingest alert ask read"),
+        ("ask", "ask read"),
+        ("ingest", "ingest alert"),
+        ("alert", "alert"),
+        ("read", "read"),
+    ],
 )
 async def test_roles_include_others(keys: KeyStore, role: str, may: str) -> None:
     key = await keys.check((await keys.create_key("x", role))[1])  # type: ignore[arg-type]
@@ -43,7 +49,7 @@ async def test_roles_include_others(keys: KeyStore, role: str, may: str) -> None
 
 
 async def test_there_is_no_other_role(keys: KeyStore) -> None:
-    with pytest.raises(AccessError, match="admin, ingest, ask, read"):
+    with pytest.raises(AccessError, match="admin, ingest, alert, ask, read"):
         await keys.create_key("x", "root")  # type: ignore[arg-type]
 
 
