@@ -169,6 +169,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from agents.services import Services
     from inference.build import build_embedder
     from ingest.insights import insight_queue
+    from ingest.log_rules import load_log_rules
+    from ingest.rule_alerts import RuleAlerts
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from retrieval.chunk_embedding import ChunkEmbedding
@@ -204,7 +206,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         database=database,
         graph=graph,
         telemetry=Telemetry(database),
-        ingest=Ingest(spool, settings, dead_letters),
+        ingest=Ingest(spool, settings, dead_letters, load_log_rules(settings.log_rules)),
         spool=spool,
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
@@ -218,6 +220,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         vectors=vectors,
         followers=(
             Retention(database, settings.retention_days),
+            RuleAlerts(database, spool),
             *(
                 (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))
                 if embedder

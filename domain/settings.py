@@ -172,6 +172,10 @@ class Settings(BaseSettings):
     mask_patterns: tuple[str, ...] = Field(
         default=(), description='Further patterns to mask, as a JSON list of regular expressions: `["CUST-[0-9]+"]`.'
     )
+    log_rules: Path | None = Field(
+        default=None,
+        description="YAML file of rules: which log lines are only counted, and which wake an analysis (docs/sources.md).",
+    )
     spool_max_bytes: int = Field(
         default=2 * 1024**3,
         gt=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +14,12 @@ from blake3 import blake3
 
 from domain.errors import NotFound, StorageError
 from domain.settings import Settings
+from domain.telemetry import LogEvent
 from domain.times import MINUTE_US
 from ingest import json_records, otlp
 from ingest.compression import decompress
 from ingest.json_records import resolve_environment
+from ingest.log_rules import LogRules
 from ingest.payload import Decoded
 from ingest.template import MASK_VERSION
 from storage.batch import Batch, Kind
@@ -81,8 +83,11 @@ class Ingest:
     StorageError (StorageUnavailable, StorageFull, StorageBusy) where nothing was kept: send it again.
     """
 
-    def __init__(self, sink: Sink, settings: Settings, dead_letters: DeadLetters | None = None) -> None:
+    def __init__(
+        self, sink: Sink, settings: Settings, dead_letters: DeadLetters | None = None, rules: LogRules | None = None
+    ) -> None:
         self._sink = sink
+        self._rules = rules or LogRules()
         self._dead_letters = dead_letters
         self.max_body_bytes = settings.max_body_bytes
 
@@ -197,9 +202,13 @@ class Ingest:
             rejected=decoded.rejected,
             mask_version=MASK_VERSION,
             undated=frozenset(decoded.undated),
-            **{_FIELDS[kind]: decoded.records},
+            **({_FIELDS[kind]: decoded.records} if kind != "logs" else self._sorted(decoded.records)),
         )
         return decoded, batch
+
+    def _sorted(self, events: Sequence[LogEvent]) -> dict[str, Any]:
+        found = self._rules.sort(events)
+        return {"logs": found.kept, "counted": found.counted, "woken": found.alerts}
 
 
 def _dated(decode: Callable[[bytes, str, str], Decoded[Any]]) -> Decode:

@@ -33,7 +33,8 @@ _ATTRIBUTE_BYTES = 60_000  # a TEXT column holds 65,535
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The records of one delivery. `environment`, `kind` and `key` name it in the ledger; its records may belong to
-    several environments. `undated` holds the indexes of alerts whose start is not known."""
+    several environments. `undated` holds the indexes of alerts whose start is not known. `counted` are log events of which
+    only counts are kept; `woken` are alerts that its log events gave, no records of their own."""
 
     environment: str
     kind: Kind
@@ -42,6 +43,7 @@ class Batch:
     rejected: int = 0
     mask_version: int = 0
     logs: Sequence[LogEvent] = ()
+    counted: Sequence[LogEvent] = ()
     spans: Sequence[Span] = ()
     metrics: Sequence[MetricPoint] = ()
     changes: Sequence[Change] = ()
@@ -49,12 +51,14 @@ class Batch:
     edges: Sequence[StatedEdge] = ()
     alerts: Sequence[Alert] = ()
     undated: frozenset[int] = frozenset()
+    woken: Sequence[Alert] = ()
 
     @property
     def records(self) -> int:
         """How many records it holds."""
         every: tuple[Sequence[object], ...] = (
             self.logs,
+            self.counted,
             self.spans,
             self.metrics,
             self.changes,
@@ -67,7 +71,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch as rows, ready to be written: what `prepare` returns. `ids` are those of its changes, in order."""
+    """A batch as rows, ready to be written: what `prepare` returns. `ids` are those of its changes, in order.
+
+    `counted` is how many log events have a part in `counts` and no row of their own.
+    """
 
     environment: str
     kind: Kind
@@ -80,16 +87,19 @@ class PreparedBatch:
     counts: tuple[Row, ...]
     inserts: tuple[tuple[str, tuple[Row, ...]], ...]
     alerts: tuple[tuple[Alert, str, str, bool], ...]
+    counted: int = 0
+    woken: tuple[tuple[Alert, str, str, bool], ...] = ()
 
     @property
     def records(self) -> int:
         """How many records it holds."""
-        return len(self.logs) + len(self.alerts) + sum(len(rows) for _, rows in self.inserts)
+        return len(self.logs) + self.counted + len(self.alerts) + sum(len(rows) for _, rows in self.inserts)
 
 
 def prepare(batch: Batch) -> PreparedBatch:
     """Turn records into rows; pure, and the costly part of a write, so run it in a thread."""
     changes = tuple(_change_row(change) for change in batch.changes)
+    every_log = [*batch.logs, *batch.counted] if batch.counted else batch.logs
     rows: tuple[tuple[str, Iterable[Row]], ...] = (
         # Sorted by primary key: fewer pages are touched, and always in the same order.
         ("ingest_add_spans", sorted(map(_span_row, batch.spans), key=itemgetter(0, 1, 2))),
@@ -105,14 +115,13 @@ def prepare(batch: Batch) -> PreparedBatch:
         received_us=batch.received_us,
         rejected=batch.rejected,
         ids=tuple(str(row[1]) for row in changes),
-        templates={event.template_id: (batch.mask_version, event.template) for event in batch.logs},
+        templates={event.template_id: (batch.mask_version, event.template) for event in every_log},
         logs=tuple(map(_log_row, batch.logs)),
-        counts=_count_logs(batch.logs),
+        counts=_count_logs(every_log),
         inserts=tuple((query, found) for query, each in rows if (found := tuple(each))),
-        alerts=tuple(
-            (alert, _alert_id(alert), _attributes_json(alert.labels), at not in batch.undated)
-            for at, alert in enumerate(batch.alerts)
-        ),
+        alerts=tuple(_alert_parts(alert, at not in batch.undated) for at, alert in enumerate(batch.alerts)),
+        counted=len(batch.counted),
+        woken=tuple(_alert_parts(alert, dated=False) for alert in batch.woken),
     )
 
 
@@ -258,6 +267,10 @@ def _edge_row(edge: StatedEdge) -> Row:
         edge.valid_from_us,
         edge.valid_to_us,
     )
+
+
+def _alert_parts(alert: Alert, dated: bool) -> tuple[Alert, str, str, bool]:
+    return alert, _alert_id(alert), _attributes_json(alert.labels), dated
 
 
 def _alert_id(alert: Alert) -> str:

@@ -173,11 +173,13 @@ def _write_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -
 
 def _write_rest(tx: Transaction, batch: PreparedBatch, seq: int) -> int:
     """Write what is no log event, and return how many records of the batch were new."""
-    accepted = len(batch.logs)
+    accepted = len(batch.logs) + batch.counted
     for query, rows in batch.inserts:
         accepted += _insert(tx, query, seq, rows)
     for alert, key, labels, dated in batch.alerts:
         accepted += _write_alert(tx, seq, alert, key, labels, dated)
+    for alert, key, labels, dated in batch.woken:
+        _write_alert(tx, seq, alert, key, labels, dated)
     return accepted
 
 

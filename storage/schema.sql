@@ -183,7 +183,8 @@ CREATE TABLE alert (
   payload VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
   PRIMARY KEY (environment, id),
   KEY by_time (environment, time_us),
-  KEY by_seq (seq)
+  KEY by_seq (seq),
+  KEY by_status (status, source, time_us)
 ) ENGINE=InnoDB;
 
 CREATE TABLE stated_edge (

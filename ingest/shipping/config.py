@@ -5,7 +5,6 @@ Read with msgspec, not pydantic: this runs on nodes, and the whole program shoul
 
 from __future__ import annotations
 
-import re
 import socket
 from collections import Counter
 from pathlib import Path
@@ -15,9 +14,10 @@ import msgspec
 import yaml
 
 from domain.errors import SettingsError
+from ingest.line_rules import LineRuleConfig, build_rule
 from ingest.shipping.assembly import Naming
 from ingest.shipping.files import FileOptions, FileSource
-from ingest.shipping.filtering import Action, Filter, Rule
+from ingest.shipping.filtering import Action, Filter
 from ingest.shipping.formats import Form
 from ingest.shipping.journal import JournalOptions, JournalSource
 from ingest.shipping.line import Attribute
@@ -25,7 +25,6 @@ from ingest.shipping.naming import name_container
 from ingest.shipping.pipe import PipeSource
 from ingest.shipping.source import Source
 
-type Level = Literal["trace", "debug", "info", "warn", "error", "fatal"]
 type Start = Literal["beginning", "end"]
 
 _CONTAINER_PATHS = {
@@ -90,16 +89,10 @@ class StdinConfig(_Given, frozen=True, tag_field="kind", tag="stdin", kw_only=Tr
 type SourceConfig = FilesConfig | ContainersConfig | JournalConfig | StdinConfig
 
 
-class RuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RuleConfig(LineRuleConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule; everything that it names must hold, and the first rule that holds decides."""
 
-    name: str
     action: Action
-    keyword: str = ""
-    regex: str = ""
-    below: Level | Literal[""] = ""
-    level: Level | Literal[""] = ""
-    service: str = ""
 
 
 class BatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -152,20 +145,7 @@ def build_sources(config: ShipConfig, *, once: bool = False) -> list[Source]:
 
 def build_filter(config: ShipConfig) -> Filter:
     """Build the filter of a configuration. Raises SettingsError for a rule that says nothing or cannot be read."""
-    rules = []
-    for given in config.filters:
-        if not (given.keyword or given.regex or given.below or given.level or given.service):
-            raise SettingsError(
-                f"The filter {given.name!r} names nothing to look for: give it a keyword, regex, below, level or service."
-            )
-        try:
-            regex = re.compile(given.regex) if given.regex else None
-        except re.error as exc:
-            raise SettingsError(f"The filter {given.name!r} has a regex that cannot be read: {exc}") from exc
-        rules.append(
-            Rule(given.name, given.action, given.keyword, regex, given.below, given.level, given.service),
-        )
-    return Filter(rules)
+    return Filter([(build_rule(given), given.action) for given in config.filters])
 
 
 def _build_source(given: SourceConfig, node: str, *, once: bool) -> Source:

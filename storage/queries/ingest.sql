@@ -95,3 +95,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE
   seq = IF(stated_edge.valid_to_us <=> VALUES(valid_to_us), stated_edge.seq, VALUES(seq)),
   valid_to_us = VALUES(valid_to_us)
+
+-- name: open_alerts
+SELECT environment, time_us, name, fingerprint, service, severity, summary, runbook_url, labels
+FROM alert FORCE INDEX (by_status) WHERE status = 'firing' AND source = ? AND time_us < ?
+ORDER BY environment, time_us, id LIMIT ?

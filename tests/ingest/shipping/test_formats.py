@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.telemetry import Level
 from domain.times import format_us, parse_time_us
+from ingest.line_rules import LineRule
 from ingest.raw_lines import LineReader
 from ingest.shipping.assembly import Assembler, Naming
-from ingest.shipping.filtering import Filter, Rule
+from ingest.shipping.filtering import Action, Filter
 from ingest.shipping.formats import Form, read_entries, sniff_form
 from ingest.shipping.line import Line, guess_level
 from ingest.shipping.naming import name_container
@@ -172,11 +174,11 @@ def test_levels_of_raw_lines(text: str, level: str) -> None:
 
 
 def test_the_first_rule_that_holds_decides() -> None:
-    rules = [
-        Rule("important", "keep", keyword="payment"),
-        Rule("quiet", "drop", below="info"),
-        Rule("access", "count", service="web"),
-        Rule("errors of others", "drop", level="error"),
+    rules: list[tuple[LineRule, Action]] = [
+        (LineRule("important", keyword="payment"), "keep"),
+        (LineRule("quiet", below=Level.INFO), "drop"),
+        (LineRule("access", service="web"), "count"),
+        (LineRule("errors of others", level=Level.ERROR), "drop"),
     ]
     applied = Filter(rules)
     lines = [
