@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.code_meaning import find_code
+from agents.code_places import bounded, load_code, place_of, wanted_text
+from agents.code_symbols import find_symbol
 from agents.replies import read_time
 from domain.errors import QuestionError
 from domain.frames import parse_frames
@@ -14,13 +16,9 @@ from domain.times import HOUR_US, format_us
 
 if TYPE_CHECKING:
     from agents.services import Services
-    from indexer.code_index import IndexedFile
-    from indexer.linking import Reference
-    from indexer.search import CodeSearch, Loaded
 
-MAX_TEXT = 256_000
-_MAX_LIMIT = 100
 _SNIPPET_LINES = 12
+_MOST_PLACES = 100
 _DEFAULT_SPAN_US = 24 * HOUR_US
 
 
@@ -29,51 +27,31 @@ async def search_code(services: Services, query: str, limit: int, service: str, 
 
     `by` is `both` (the default), `words` or `meaning`; `note` says what could not be looked at.
     """
-    loaded = await _loaded(services.code)
-    hits, note = await find_code(services, _wanted(query, "a query"), _bounded(limit), service, by)
+    loaded = await load_code(services.code)
+    hits, note = await find_code(services, wanted_text(query, "a query"), bounded(limit), service, by)
     found = []
     for hit in hits:
         lines = hit.chunk.text.split("\n")
         start = max(0, min(hit.line - hit.chunk.start_line - 2, len(lines) - _SNIPPET_LINES))
-        place = _place(loaded, hit.file, hit.line, hit.chunk.scope)
+        place = place_of(loaded, hit.file, hit.line, hit.chunk.scope)
         snippet = {"from": hit.chunk.start_line + start, "text": "\n".join(lines[start : start + _SNIPPET_LINES])}
         distance = None if hit.distance is None else round(hit.distance, 3)
         found.append(place | {"score": hit.score, "by": list(hit.by), "distance": distance, "snippet": snippet})
     return {"query": query, "results": found, "note": note}
 
 
-async def find_symbol(services: Services, name: str, limit: int) -> dict[str, Any]:
-    """The definitions of a name, who calls each, and whether that is known or guessed."""
-    code = services.code
-    loaded = await _loaded(code)
-    found = []
-    for file, symbol in await code.by_symbol(_wanted(name, "a name"), _bounded(limit)):
-        callers = loaded.callers_of(file, symbol.qualified)
-        calls = [
-            r
-            for r in loaded.references
-            if (r.caller_root, r.caller_path, r.caller) == (file.root, file.path, symbol.qualified)
-        ]
-        found.append(
-            _place(loaded, file, symbol.start_line, symbol.qualified)
-            | {"kind": symbol.kind, "end_line": symbol.end_line, "signature": symbol.signature, "doc": symbol.doc}
-            | {"callers": [_caller(r) for r in callers[:50]], "calls": [_callee(r) for r in calls[:50]]}
-        )
-    return {"name": name, "results": found}
-
-
 async def place_trace(services: Services, text: str, service: str) -> dict[str, Any]:
     """The files and lines of a stack trace, the innermost frame of the project first."""
     code = services.code
-    loaded = await _loaded(code)
-    frames = parse_frames(_wanted(text, "a stack trace"))
+    loaded = await load_code(code)
+    frames = parse_frames(wanted_text(text, "a stack trace"))
     if not frames:
         raise QuestionError("No stack frame was recognised in the text: paste the trace with its line breaks.")
     places = await code.by_frames(frames, service)
     found = [
-        _place(loaded, p.file, p.line, p.symbol)
+        place_of(loaded, p.file, p.line, p.symbol)
         | {"sure": p.sure, "frame": {"file": p.frame.file, "line": p.frame.line, "function": p.frame.function}}
-        for p in places[:_MAX_LIMIT]
+        for p in places[:_MOST_PLACES]
     ]
     return {"frames": len(frames), "results": found}
 
@@ -81,19 +59,19 @@ async def place_trace(services: Services, text: str, service: str) -> dict[str, 
 async def find_statement(services: Services, text: str, limit: int, service: str) -> dict[str, Any]:
     """The statements that may have written a log line; ties are stated, and then none of them is certain."""
     code = services.code
-    loaded = await _loaded(code)
+    loaded = await load_code(code)
     found = [
-        _place(loaded, m.file, m.statement.line, m.statement.symbol)
+        place_of(loaded, m.file, m.statement.line, m.statement.symbol)
         | {"template": m.statement.template, "level": m.statement.level, "kind": m.statement.kind}
         | {"score": m.score, "tied": m.tied, "sure": m.sure}
-        for m in await code.by_log(_wanted(text, "a log line"), _bounded(limit), service)
+        for m in await code.by_log(wanted_text(text, "a log line"), bounded(limit), service)
     ]
     return {"results": found}
 
 
 async def list_code_changes(services: Services, service: str, since: str, to: str) -> dict[str, Any]:
     """What was committed to what runs in a service (or to anything) in a span of time, by default the last day."""
-    await _loaded(services.code)
+    await load_code(services.code)
     until_us = read_time("to", to) or time.time_ns() // 1000
     since_us = read_time("since", since)
     since_us = until_us - _DEFAULT_SPAN_US if since_us is None else since_us
@@ -146,37 +124,6 @@ async def code_status(services: Services) -> dict[str, Any]:
     return {"roots": roots, "vectors": {"embedder": embedder, "chunks": chunks, "pending": chunks - embedded}}
 
 
-async def _loaded(code: CodeSearch) -> Loaded:
-    loaded = await code.load()
-    if not loaded.roots:
-        raise QuestionError("No code is indexed yet: `causegraph index PATH` indexes a folder or a repository.")
-    return loaded
-
-
-def _place(loaded: Loaded, file: IndexedFile, line: int, symbol: str) -> dict[str, Any]:
-    return {"location": loaded.roots[file.root].location, "path": file.path, "line": line, "symbol": symbol}
-
-
-def _caller(reference: Reference) -> dict[str, Any]:
-    return {"path": reference.caller_path, "line": reference.line, "symbol": reference.caller, "sure": reference.sure}
-
-
-def _callee(reference: Reference) -> dict[str, Any]:
-    return {"path": reference.callee_path, "symbol": reference.callee, "line": reference.line, "sure": reference.sure}
-
-
-def _wanted(text: str, what: str) -> str:
-    if not text.strip():
-        raise QuestionError(f"Give {what} to look for.")
-    if len(text) > MAX_TEXT:
-        raise QuestionError(f"More than {MAX_TEXT:,} characters were given.")
-    return text
-
-
-def _bounded(limit: int) -> int:
-    return max(1, min(limit, _MAX_LIMIT))
-
-
 async def ask_code(services: Services, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Answer one of the questions above by its name, with the parameters that HTTP has for it."""
     service, limit = str(values.get("service", "")), int(values.get("limit", 10))
@@ -185,7 +132,8 @@ async def ask_code(services: Services, what: str, values: Mapping[str, Any]) -> 
             by = str(values.get("by", ""))
             return await search_code(services, str(values.get("q", "")), limit, service, by)
         case "symbol":
-            return await find_symbol(services, str(values.get("name", "")), limit)
+            hops, at = int(values.get("hops", 1)), str(values.get("at", ""))
+            return await find_symbol(services, str(values.get("name", "")), limit, hops, at)
         case "trace":
             return await place_trace(services, str(values.get("text", "")), service)
         case "log":

@@ -8,6 +8,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from agents import code_replies
+from agents.code_places import MAX_TEXT
+from agents.code_symbols import find_symbol
 from agents.services import Services
 from api.auth import Gate
 
@@ -18,7 +20,7 @@ type _Service = Annotated[str, Query(max_length=128, description="Only what this
 class TextBody(BaseModel):
     """A stack trace or a log line."""
 
-    text: str = Field(max_length=code_replies.MAX_TEXT)
+    text: str = Field(max_length=MAX_TEXT)
     service: str = Field(default="", max_length=128)
     limit: int = Field(default=5, ge=1, le=100)
 
@@ -38,9 +40,14 @@ def code_router(services: Services, gate: Gate) -> APIRouter:
         return await code_replies.search_code(services, q, limit, service, by)
 
     @router.get("/symbol")
-    async def symbol(name: Annotated[str, Query(max_length=300)], limit: _Limit = 20) -> dict[str, Any]:
-        """The definitions of a name, with their callers and calls."""
-        return await code_replies.find_symbol(services, name, limit)
+    async def symbol(
+        name: Annotated[str, Query(max_length=300)],
+        limit: _Limit = 20,
+        hops: Annotated[int, Query(ge=1, le=5, description="Callers of callers as well.")] = 1,
+        at: Annotated[str, Query(max_length=40, description="As of this time; default: now.")] = "",
+    ) -> dict[str, Any]:
+        """The definitions of a name, with their callers, heirs, log templates and calls."""
+        return await find_symbol(services, name, limit, hops, at)
 
     @router.post("/trace")
     async def trace(body: TextBody) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.screen import make_console, styled
-from domain.errors import CausegraphError, IndexingError, NotFound
+from domain.errors import CausegraphError, GraphError, IndexingError, NotFound
 from domain.times import format_us
 
 if TYPE_CHECKING:
     from domain.settings import Settings
+    from graph.code import CodeGraph
+    from graph.connection import GraphConnection
+    from indexer.code_graph import LinkReport
     from indexer.merkle import Change
     from indexer.sync import OnStep, Syncer, SyncReport
     from storage.code import CodeRoot, CodeService, CodeStore
@@ -25,12 +28,13 @@ _SHORTEST_ID = 4
 
 @dataclass(frozen=True, slots=True)
 class CodeIndex:
-    """The store and the syncer of one data folder."""
+    """The store and the syncer of one data folder, and what links the code that they hold."""
 
     settings: Settings
     database: Database
     store: CodeStore
     syncer: Syncer
+    graph: GraphOpener
 
     async def find_root(self, called: str) -> CodeRoot:
         """Return the root that is meant by a path, an address, an id or the beginning of one; raises NotFound."""
@@ -63,6 +67,45 @@ class CodeIndex:
             raise
         return report
 
+    async def link(self, root_id: str, *, check_graph: bool) -> LinkReport:
+        """Link the code of a root and bring its graph up to date; `check_graph` looks even where nothing changed."""
+        from indexer.code_graph import CodeGraphUpdate
+        from indexer.search import CodeSearch
+        from storage.code_links import CodeLinkStore
+
+        search = CodeSearch(self.store, self.syncer.clones)
+        update = CodeGraphUpdate(self.store, CodeLinkStore(self.database), search, self.graph)
+        return await update.update(root_id, check_graph=check_graph)
+
+    async def remove(self, root: CodeRoot) -> str:
+        """Remove a root and its graph; return what could not be removed, "" if nothing is left."""
+        await self.syncer.remove(root)
+        try:
+            await self.graph().drop(root.id)
+        except GraphError as exc:
+            return f"its code graph is still there: {exc}"
+        return ""
+
+
+class GraphOpener:
+    """Opens the code graphs when they are first asked for: most syncs find nothing to write, and end before."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: GraphConnection | None = None
+
+    def __call__(self) -> CodeGraph:
+        from graph.code import CodeGraph
+        from graph.connection import GraphConnection
+
+        self._connection = self._connection or GraphConnection(self._url)
+        return CodeGraph(self._connection)
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._connection is not None:
+            await self._connection.close()
+
 
 def _absolute(called: str) -> str:
     return str(Path(called).expanduser().resolve()) if called and "\0" not in called else ""
@@ -70,17 +113,21 @@ def _absolute(called: str) -> str:
 
 @asynccontextmanager
 async def open_index() -> AsyncIterator[CodeIndex]:
-    """Open the index on the database of the settings."""
-    from cli.services import open_database
+    """Open the index on the servers of the settings."""
+    from cli.services import open_servers
     from domain.settings import load_settings
     from indexer.sync import Syncer
     from storage.code import CodeStore
 
     settings = load_settings()
     notes = make_console(stderr=True)
-    async with open_database(settings, lambda line: notes.print(styled(line, "dim"))) as database:
-        store = CodeStore(database)
-        yield CodeIndex(settings, database, store, Syncer(store, settings))
+    async with open_servers(settings, lambda line: notes.print(styled(line, "dim"))) as (database, graph_url):
+        store, graph = CodeStore(database), GraphOpener(graph_url)
+        syncer = Syncer(store, settings)
+        try:
+            yield CodeIndex(settings, database, store, syncer, graph)
+        finally:
+            await graph.close()
 
 
 def read_services(given: Sequence[str]) -> list[CodeService]:
@@ -125,6 +172,17 @@ def report_body(report: SyncReport) -> dict[str, Any]:
         "read": report.read,
         "skipped": dict(report.skipped),
         "problems": list(report.problems),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def links_body(report: LinkReport) -> dict[str, Any]:
+    """Return what linking did as JSON."""
+    return {
+        "edges": report.edges,
+        "written": report.written,
+        "anew": report.anew,
+        "problem": report.problem or None,
         "seconds": round(report.seconds, 3),
     }
 

@@ -47,7 +47,7 @@ async def open_services(settings: Settings, progress: Progress = lambda line: No
     """
     from graph.topology import TopologyGraph
 
-    async with _open(settings, progress) as (database, graph_url):
+    async with open_servers(settings, progress) as (database, graph_url):
         graph = TopologyGraph(graph_url)
         try:
             # One that is away may come back, and everything but the topology works without it; a wrong one may not.
@@ -62,12 +62,15 @@ async def open_services(settings: Settings, progress: Progress = lambda line: No
 @asynccontextmanager
 async def open_database(settings: Settings, progress: Progress = lambda line: None) -> AsyncIterator[Database]:
     """Provide the database alone, for commands that need no more; otherwise as `open_services`."""
-    async with _open(settings, progress) as (database, _):
+    async with open_servers(settings, progress) as (database, _):
         yield database
 
 
 @asynccontextmanager
-async def _open(settings: Settings, progress: Progress) -> AsyncIterator[tuple[Database, str]]:
+async def open_servers(
+    settings: Settings, progress: Progress = lambda line: None
+) -> AsyncIterator[tuple[Database, str]]:
+    """Provide the database, and the graph's URL for commands that may need it; otherwise as `open_services`."""
     database_url, graph_url = await find_servers(settings, progress)
     database = Database(database_url, settings.database_connections)
     try:

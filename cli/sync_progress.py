@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from indexer.sync import Step
 
-_WORDS = {"clone": "Fetching", "scan": "Reading", "parse": "Parsing"}
+_WORDS = {"clone": "Fetching", "scan": "Reading", "parse": "Parsing", "link": "Linking"}
 _LINE_SECONDS = 10.0
 
 

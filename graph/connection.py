@@ -21,9 +21,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from domain.errors import GraphError, GraphUnavailable, SettingsError
 
-BATCH = 500
-"""Rows of one write: larger batches are not faster and keep readers waiting (notes/storage-and-retrieval.md 3.1)."""
-
 _CONNECTIONS = 8
 _CONNECT_SECONDS = 5.0
 _QUERY_SECONDS = 60.0

@@ -16,6 +16,10 @@ type EdgeKind = Literal["CALLS", "RUNS_ON", "EMITTED", "CHANGED"]
 EDGE_KINDS: Final[tuple[EdgeKind, ...]] = ("CALLS", "RUNS_ON", "EMITTED", "CHANGED")
 
 
+BATCH = 500
+"""Rows of one write: larger batches are not faster and keep readers waiting (notes/storage-and-retrieval.md 3.1)."""
+
+
 class Label(StrEnum):
     """The labels of nodes. `SERVICE` and `NODE` (a host) are named by `name`, the others by `id`."""
 

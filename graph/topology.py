@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
-from graph.connection import BATCH, GraphConnection
+from graph.connection import GraphConnection
 from graph.ontology import (
+    BATCH,
     EDGE_KINDS,
     ChangeNode,
     Edge,

@@ -5,6 +5,7 @@ Every sync links all files anew from their facts: a call from an unchanged file 
 
 from __future__ import annotations
 
+import io
 import posixpath
 import re
 from collections import defaultdict
@@ -23,6 +24,12 @@ _SELVES = frozenset(("self", "cls", "this", "$this", "super()", "super", "Self",
 _SCRIPT_ENDS = ("", ".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js")
 _PACKAGE_FOLDERS = frozenset(("go", "java", "kotlin", "scala", "csharp", "hcl"))
 _MIN_GUESSED = 4
+# What lists, texts, files and the like are asked for everywhere says nothing of a method that happens to be called so.
+_EVERYWHERE = frozenset(
+    name for kind in (list, dict, set, str, bytes, io.TextIOWrapper) for name in dir(kind) if not name.startswith("_")
+) | frozenset(
+    "push shift concat slice filter forEach map then catch toString equals hashCode size contains Error".split()
+)
 _MAX_BASES = 8
 
 
@@ -66,6 +73,20 @@ def link_calls(index: CodeIndex) -> list[Reference]:
     return list(found.values())
 
 
+def link_bases(index: CodeIndex) -> list[Reference]:
+    """Return which class inherits from which other class of the code base."""
+    linker = _Linker(index)
+    found: list[Reference] = []
+    for file in index.files:
+        for symbol in file.facts.symbols:
+            for base in dict.fromkeys(symbol.bases):
+                target = linker.named(file, base)
+                if target is not None and target != (file, symbol):
+                    ends = (file.root, file.path, symbol.qualified, target[0].root, target[0].path, target[1].qualified)
+                    found.append(Reference(*ends, symbol.start_line, "same file" if target[0] is file else "import"))
+    return found
+
+
 def _family(file: IndexedFile) -> str:
     return _FAMILIES.get(file.facts.language, file.facts.language)
 
@@ -105,7 +126,7 @@ class _Linker:
         if not inherited and (found := self._of(file).get(f"{symbol.qualified}.{name}")):
             return file, found
         for base in symbol.bases if depth < _MAX_BASES else ():
-            parent = self._named(file, base)
+            parent = self.named(file, base)
             if parent and parent[1] != symbol and (found_in := self._method(parent, name, False, depth + 1)):
                 return found_in
         return None
@@ -127,7 +148,7 @@ class _Linker:
             return target, "package"
         return None
 
-    def _named(self, file: IndexedFile, name: str) -> _Target | None:
+    def named(self, file: IndexedFile, name: str) -> _Target | None:
         """Return the definition that a bare name means at the top of a file."""
         if found := self._of(file).get(name):
             return file, found
@@ -159,7 +180,7 @@ class _Linker:
             for target in self._files_of(file, f"{module}/{inner}" if inner else module, ""):
                 if found := self._of(target).get(call.name):
                     return target, found
-        owner = self._named(file, first) if not rest else None
+        owner = self.named(file, first) if not rest else None
         return self._method(owner, call.name, False, 0) if owner and owner[1].kind == "class" else None
 
     def _in_package(self, file: IndexedFile, name: str) -> _Target | None:
@@ -176,7 +197,7 @@ class _Linker:
 
     def _guess(self, file: IndexedFile, call: CallSite) -> tuple[_Target, Tier] | None:
         """A name that the whole code base defines once is a fair guess; names that many things have are none."""
-        if len(call.name) < _MIN_GUESSED or call.name in self._imports_of(file):
+        if len(call.name) < _MIN_GUESSED or call.name in self._imports_of(file) or call.name in _EVERYWHERE:
             return None
         named = [t for t in self._index.by_symbol.get(call.name, []) if _family(t[0]) == _family(file)]
         if len(named) != 1 or named[0][0].root != file.root:

@@ -69,6 +69,12 @@ class Loaded:
         """Return the calls of a definition, the certain ones first."""
         return self.callers.get((file.root, file.path, symbol), ())
 
+    def calls_of(self, file: IndexedFile, symbol: str) -> list[Reference]:
+        """Return the calls that a definition makes."""
+        return [
+            r for r in self.references if (r.caller_root, r.caller_path, r.caller) == (file.root, file.path, symbol)
+        ]
+
 
 class CodeSearch:
     """Searches the indexed code bases. What was loaded is kept until a root changes. Raises StorageError."""

@@ -31,7 +31,7 @@ from indexer.scan import Scan, scan_root
 from indexer.walk import WalkLimits
 from storage.code import CodeFile, CodeRoot, CodeStore, StoredFacts, Tree, facts_key
 
-type Step = Literal["clone", "scan", "parse"]
+type Step = Literal["clone", "scan", "parse", "link"]
 type OnStep = Callable[[Step, int, int], None]
 """Told the step and how much of it is done, of how much (0 where that is not known)."""
 

@@ -180,7 +180,12 @@ class CodeStore:
         """Remove a root; what was read from its contents goes with `forget_unused`."""
 
         def work(tx: Transaction) -> None:
-            for name in ("code_remove_root_files", "code_remove_root_services", "code_remove_root"):
+            for name in (
+                "code_remove_root_files",
+                "code_remove_root_services",
+                "code_links_remove",
+                "code_remove_root",
+            ):
                 tx.execute(name, (root_id,))
 
         await self._database.transaction(work)

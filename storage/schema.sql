@@ -7,10 +7,9 @@ CREATE TABLE schema_migration (
   applied_us BIGINT NOT NULL
 ) ENGINE=InnoDB;
 
-INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0),
-  (2, 'topology', 0), (3, 'peers', 0), (4, 'vectors', 0), (5, 'symptoms', 0), (6, 'call_minute', 0),
-  (7, 'code', 0), (8, 'checkpoints', 0), (9, 'chunk_queue', 0), (10, 'trace_facets', 0),
-  (11, 'alert_payload', 0);
+INSERT INTO schema_migration (version, name, applied_us) VALUES (1, 'initial', 0), (2, 'topology', 0), (3, 'peers', 0), (4, 'vectors', 0),
+  (5, 'symptoms', 0), (6, 'call_minute', 0), (7, 'code', 0), (8, 'checkpoints', 0),
+  (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'code_links', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -573,4 +572,13 @@ CREATE TABLE checkpoint_writes (
   type VARCHAR(150) COLLATE utf8mb4_bin,
   `blob` LONGBLOB NOT NULL,
   PRIMARY KEY (thread_id, checkpoint_ns_hash, checkpoint_id, task_id, idx)
+) ENGINE=InnoDB;
+
+-- Who calls whom in a code root, and which statement writes which template, over time: what its graph is written from.
+CREATE TABLE code_links (
+  root_id CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  part SMALLINT UNSIGNED NOT NULL,
+  state VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  edges LONGBLOB NOT NULL,
+  PRIMARY KEY (root_id, part)
 ) ENGINE=InnoDB;

@@ -50,27 +50,47 @@ def search(
 def symbol(
     name: Annotated[str, typer.Argument(help="A name, such as `charge` or `Payment.charge`, or its beginning.")],
     limit: Limit = 20,
+    hops: Annotated[int, typer.Option(min=1, max=5, help="Callers of callers as well, up to so many calls away.")] = 1,
+    at: Annotated[str, typer.Option(help="Callers as of this time; default: now.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Show where a name is defined, who calls it, and what it calls. Exit status 1 if it is not.
+    """Show where a name is defined, who calls it, what inherits from it, what it calls, and which logs it writes.
 
-    A call that is followed by ? is a guess: nothing but the name says that it is this definition.
+    Callers come from the code graph, which each sync brings up to date. A call that is followed by ? is a guess: nothing but
+    the name says that it is this definition. Exit status 1 if the name is not defined.
     """
-    body = _ask("symbol", {"name": name, "limit": limit})
+    body = _ask("symbol", {"name": name, "limit": limit, "hops": hops, "at": at})
     if as_json:
         print_json(body)
     console = make_console()
     for found in [] if as_json else body["results"]:
         _print_place(console, found)
-        console.print(styled(f"    {found['signature']}"), soft_wrap=True)
-        if found["doc"]:
-            console.print(styled(f"    {found['doc']}", "dim"), soft_wrap=True)
-        for word, others in (("called by", found["callers"]), ("calls", found["calls"])):
-            for other in others:
-                guess = "" if other["sure"] else " ?"
-                text = f"    {word} {other['symbol'] or 'the top of the file'}{guess}  {other['path']}:{other['line']}"
-                console.print(styled(text), soft_wrap=True)
+        _print_symbol(console, found)
+    if body["note"] and not as_json:
+        make_console(stderr=True).print(styled(body["note"], "yellow"), soft_wrap=True)
     _end(body["results"], as_json)
+
+
+def _print_symbol(console: Console, found: dict[str, Any]) -> None:
+    for text, style in ((found["signature"], ""), (found["doc"], "dim")):
+        if text:
+            console.print(styled(f"    {text}", style), soft_wrap=True)
+    for caller in found["callers"]:
+        indent = "    " * caller["hops"]
+        called = "called by" if caller["hops"] == 1 else f"{caller['calls']} is called by"
+        console.print(styled(f"{indent}{called} {_other(caller)}"), soft_wrap=True)
+    for heir in found["heirs"]:
+        console.print(styled(f"    inherited by {heir['symbol']}  {heir['path']}"), soft_wrap=True)
+    for callee in found["calls"]:
+        console.print(styled(f"    calls {_other(callee)}"), soft_wrap=True)
+    for written in found["logs"]:
+        guess = "" if written["sure"] else " ?"
+        console.print(styled(f"    writes log template {written['template']}{guess} in line {written['line']}"))
+
+
+def _other(other: dict[str, Any]) -> str:
+    guess = "" if other["sure"] else " ?"
+    return f"{other['symbol'] or 'the top of the file'}{guess}  {other['path']}:{other['line']}"
 
 
 def trace(

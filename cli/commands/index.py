@@ -15,6 +15,7 @@ from cli.screen import make_console, print_json, styled
 
 if TYPE_CHECKING:
     from cli.code_index import CodeIndex
+    from indexer.code_graph import LinkReport
     from indexer.merkle import Change, Folder
     from indexer.sync import SyncReport
     from storage.code import CodeRoot
@@ -55,7 +56,7 @@ def add(
 
     `--service` may be given several times, and replaces what was given before.
     """
-    from cli.code_index import read_services, report_body
+    from cli.code_index import links_body, read_services, report_body
     from indexer.roots import make_root
 
     root, services = make_root(target, branch), read_services(service or ())
@@ -65,10 +66,12 @@ def add(
 
         with SyncProgress(root.location) as progress:
             report = await index.add(root, services, progress)
+            progress("link", 0, 0)
+            links = await index.link(report.root.id, check_graph=report.changed)
         if as_json:
-            print_json(report_body(report))
+            print_json(report_body(report) | {"links": links_body(links)})
         else:
-            _print_report(report)
+            _print_report(report, links)
         if watch:
             await _watch(index, [report.root], as_json=as_json)
 
@@ -81,8 +84,8 @@ def sync(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and follow every change until Ctrl-C.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Bring indexed code bases up to date. Exit status 1 if one could not be."""
-    from cli.code_index import report_body
+    """Bring indexed code bases and their graphs up to date. Exit status 1 if one could not be."""
+    from cli.code_index import links_body, report_body
     from domain.errors import CausegraphError
 
     async def work(index: CodeIndex) -> None:
@@ -90,16 +93,16 @@ def sync(
         bodies, failed = [], False
         for root in wanted:
             try:
-                report = await _sync_one(index, root, fresh=fresh)
+                report, links = await _sync_one(index, root, fresh=fresh)
             except CausegraphError as exc:
                 failed = True
                 bodies.append({"id": root.id, "location": root.location, "error": str(exc)})
                 if not as_json:
                     make_console(stderr=True).print(styled(f"{root.location}: {exc}", "red"), soft_wrap=True)
                 continue
-            bodies.append(report_body(report))
+            bodies.append(report_body(report) | {"links": links_body(links)})
             if not as_json:
-                _print_report(report)
+                _print_report(report, links)
         await index.store.forget_unused()
         if as_json:
             print_json({"roots": bodies})
@@ -165,9 +168,10 @@ def remove(root: Named) -> None:
 
     async def work(index: CodeIndex) -> None:
         found = await index.find_root(root)
-        await index.syncer.remove(found)
+        left = await index.remove(found)
         await index.store.forget_unused()
-        make_console().print(styled(f"{found.location} is no longer indexed"), soft_wrap=True)
+        told = f"{found.location} is no longer indexed" + (f"; {left}" if left else "")
+        make_console().print(styled(told), soft_wrap=True)
 
     _run(work)
 
@@ -251,24 +255,27 @@ def verify(
 # -- at work -----------------------------------------------------------------------------------------------------------
 
 
-async def _sync_one(index: CodeIndex, root: CodeRoot, *, fresh: bool = False) -> SyncReport:
+async def _sync_one(index: CodeIndex, root: CodeRoot, *, fresh: bool = False) -> tuple[SyncReport, LinkReport]:
     from cli.sync_progress import SyncProgress
 
     with SyncProgress(root.location) as progress:
-        return await index.syncer.sync(root.id, progress, fresh=fresh)
+        report = await index.syncer.sync(root.id, progress, fresh=fresh)
+        progress("link", 0, 0)
+        return report, await index.link(root.id, check_graph=True)
 
 
 async def _watch(index: CodeIndex, roots: Sequence[CodeRoot], *, as_json: bool) -> None:
-    from cli.code_index import report_body
+    from cli.code_index import links_body, report_body
     from cli.code_watch import follow
 
     make_console(stderr=True).print(styled("Following changes until Ctrl-C.", "dim"))
     async for report in follow(index, roots):
         if report.changes:
+            links = await index.link(report.root.id, check_graph=True)
             if as_json:
-                print_json(report_body(report))
+                print_json(report_body(report) | {"links": links_body(links)})
             else:
-                _print_report(report)
+                _print_report(report, links)
 
 
 async def _stored_tree(index: CodeIndex, root: CodeRoot) -> Folder:
@@ -297,7 +304,7 @@ def _run(work: Callable[[CodeIndex], Awaitable[None]]) -> None:
 # -- what is printed ---------------------------------------------------------------------------------------------------
 
 
-def _print_report(report: SyncReport) -> None:
+def _print_report(report: SyncReport, links: LinkReport) -> None:
     console = make_console()
     kinds = Counter(change.kind for change in report.changes)
     told = ", ".join(f"{kinds[kind]:,} {kind}" for kind in ("added", "changed", "moved", "removed") if kinds[kind])
@@ -307,6 +314,11 @@ def _print_report(report: SyncReport) -> None:
     if report.skipped:
         left = ", ".join(f"{count:,} {name}" for name, count in sorted(report.skipped.items()))
         console.print(styled(f"  left out: {left}", "dim"), soft_wrap=True)
+    if links.written:
+        told = f"  code graph: {links.edges:,} edges, {links.written:,} written ({links.seconds:.2f} s)"
+        console.print(styled(told, "dim"), soft_wrap=True)
+    if links.problem:
+        console.print(styled(f"  {links.problem}", "yellow"), soft_wrap=True)
     if report.changes:
         _print_problems(report.problems)
 

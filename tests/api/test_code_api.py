@@ -16,9 +16,12 @@ import pytest
 from agents.services import Services
 from domain.times import SECOND_US
 from examples.shop.releases.payment_2_4_0 import amount_due
+from graph.code import CodeGraph
+from indexer.code_graph import CodeGraphUpdate
 from indexer.roots import make_root
 from indexer.sync import Syncer
 from storage.code import CodeService, CodeStore
+from storage.code_links import CodeLinkStore
 from tests.api.conftest import _post, _resource, _span
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
@@ -45,7 +48,10 @@ async def shop(services: Services, tmp_path_factory: pytest.TempPathFactory) -> 
     root = await store.add_root(make_root(str(folder)))
     await store.set_services(root.id, [CodeService(root.id, "", name) for name in ("payment", "checkout")])
     await Syncer(store, services.settings).sync(root.id)
+    graph = CodeGraph(services.graph.connection)
+    await CodeGraphUpdate(store, CodeLinkStore(services.database), services.code, lambda: graph).update(root.id)
     yield folder
+    await graph.drop(root.id)
     await store.remove_root(root.id)
 
 
@@ -71,6 +77,8 @@ async def test_search_over_http(client: httpx.AsyncClient, shop: Path) -> None:
     symbol = (await client.get("/code/symbol", params={"name": "convert"})).json()["results"]
     assert [(s["path"], s["symbol"]) for s in symbol] == [("shop/releases/payment_2_4_0.py", "convert")]
     assert [(c["symbol"], c["sure"]) for c in symbol[0]["callers"]] == [("amount_due", True)]
+    far = (await client.get("/code/symbol", params={"name": "convert", "hops": 2})).json()
+    assert far["note"] == "" and [c["hops"] for c in far["results"][0]["callers"]] == [1]
     text = (await client.get("/code/search", params={"q": "gift card currency rate"})).json()["results"]
     assert text[0]["path"] == "shop/releases/payment_2_4_0.py"
     place = (await client.post("/code/trace", json={"text": _traceback(), "service": "payment"})).json()["results"][0]

@@ -54,6 +54,8 @@ def test_a_code_base_from_first_to_last(cli: InProcess, tree: Path, tmp_path: Pa
     assert body["changes"] == {"added": 2, "changed": 0, "removed": 0, "moved": 0} and body["parsed"] <= 2
     assert body["skipped"] == {"secret": 1} and body["problems"] == [".env: taken for a secret, so it was not indexed"]
 
+    assert body["links"]["anew"] and body["links"]["written"] == body["links"]["edges"] >= 4
+
     listed = [root for root in cli.json("index", "list")["roots"] if root["id"] == body["id"]]
     assert listed[0]["services"] == [{"service": "shop", "folder": ""}, {"service": "payment", "folder": "pay"}]
     assert cli.json("index", "status", body["id"][:8])["tree_hash"] == body["tree_hash"]
