@@ -25,6 +25,7 @@ from agents.planner import plan_investigation
 from agents.runbook import choose_runbook
 from agents.state import Deps, Paths, Report, State
 from agents.topology import follow_paths
+from domain.errors import CausegraphError
 from tracing.trace import current_trace
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def _guarded(name: str, agent: Agent) -> Callable[..., Awaitable[Any]]:
                 async with asyncio.timeout(SPECIALIST_SECONDS):
                     return await agent(state, runtime.context)
             except Exception as exc:
-                logger.warning("An agent failed", exc_info=exc, extra={"agent": name})
+                unforeseen = None if isinstance(exc, CausegraphError | TimeoutError) else exc
+                logger.warning("An agent failed", exc_info=unforeseen, extra={"agent": name, "reason": str(exc)})
                 reason = "took too long" if isinstance(exc, TimeoutError) else f"failed: {exc}"
                 lost = Report(not_seen=(f"what the {name} agent would have found: it {reason}",))
                 update: State = {"reports": {name: lost}}
