@@ -18,8 +18,8 @@ setup: ## Make .venv with every dependency (other targets do it by themselves)
 demo: setup ## Break the example shop, ask why, see the answer: FAULT=bad-deploy SEED=2 WARMUP=40 BROKEN=40
 	@$(BIN)/causegraph demo --fault '$(FAULT)' $(TIMES)
 
-test: setup ## Run the tests, against real private servers
-	@$(BIN)/python -m pytest
+test: setup ## Run the tests, against real private servers: two processes with servers of their own
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: setup ## Run the long tests: kills, fuzzing, soak
 	@$(BIN)/python -m pytest -m long

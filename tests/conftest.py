@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import mariadb
@@ -100,6 +101,18 @@ def fresh_url(stack: StackHandle) -> Iterator[Callable[[], str]]:
 def environment() -> str:
     """An environment name that no other test uses."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that started this one, where there is one, which servers were used."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["versions"] = dict(_versions)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from such a process."""
+    _versions.update(getattr(node, "workeroutput", {}).get("versions", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

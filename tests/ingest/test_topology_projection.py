@@ -642,6 +642,7 @@ async def _play(sender: Sender, projection: TopologyProjection, cut: int) -> Non
         await send()
 
 
+@pytest.mark.long
 async def test_a_crash_at_any_statement_counts_nothing_twice_and_loses_nothing(
     database: Database, topology: TopologyGraph, environment: str
 ) -> None:
