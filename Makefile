@@ -4,7 +4,7 @@
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 BIN := .venv/bin
-CODE := $(wildcard agents api bench cli diagnosis domain examples graph indexer inference ingest retrieval runbooks storage tests tools tracing)
+CODE := $(wildcard agents api bench cli diagnosis domain examples graph indexer inference ingest retrieval review runbooks storage tests tools tracing)
 
 FAULT ?= slow-dependency
 TIMES := $(if $(SEED),--seed '$(SEED)') $(if $(WARMUP),--warmup '$(WARMUP)') $(if $(BROKEN),--broken '$(BROKEN)')

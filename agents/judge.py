@@ -3,82 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from agents.explainer import write_answer
 from agents.state import Deps, Plan, State
 from diagnosis.ranking import Candidate
 from diagnosis.verdict import in_order
-from diagnosis.wording import named_services
 from domain.errors import CausegraphError
-from domain.evidence import Evidence
-from domain.verdict import Claim, JudgeAction, Judgement, Verdict
+from domain.verdict import JudgeAction, Judgement, Verdict
 from retrieval.evidence import recheck
+from review.answer import judge_answer as judge_by_code
+from review.checks import Run
+from review.facts import chain_links, from_bytes
 from tracing.trace import current_trace
 
 _MAX_ROUNDS = 2
-_NUMBER = re.compile(r"(?<![\w.-])\d+(?![\w.-])")
 
 
 async def judge_answer(state: State, deps: Deps) -> State:
     """Check every claim, cut those that do not hold, and settle the action."""
-    plan, verdict, claims = state["plan"], state["verdict"], state["claims"]
-    ids = list(dict.fromkeys(i for claim in claims for i in claim.evidence))
+    plan, verdict = state["plan"], state["verdict"]
+    hops = (ids for cause in verdict.causes for ids in cause.hop_evidence.values())
+    cited = [*(i for claim in state["claims"] for i in claim.evidence), *(i for ids in hops for i in ids)]
+    ids = [i for i in dict.fromkeys(cited) if i in deps.desk.found]
     try:
         changed = dict(zip(ids, await asyncio.gather(*(_recheck(i, deps) for i in ids)), strict=True))
         unchecked = ""
     except CausegraphError as exc:
         changed, unchecked = {}, f"the evidence could not be read again: {exc}"
-    verdicts = [(claim, _fault_of(claim, deps.desk.found, changed, plan.services)) for claim in claims]
-    kept = tuple(claim for claim, fault in verdicts if not fault)
-    gaps = [f"cut: {claim.text[:120]} ({fault})" for claim, fault in verdicts if fault]
-    gaps += [unchecked] if unchecked else []
-    scores = {
-        "claims_kept": len(kept) / len(claims) if claims else 1.0,
-        "records_reread": sum(not c for c in changed.values()) / len(ids) if ids and changed else float(not ids),
-        "path_verified": float(verdict.outcome in ("CONFIRMED", "HEALTHY")),
-        "onset_in_order": float(_in_order(verdict, plan, state["ranking"])),
-    }
-    again = _look_again(state)
-    action = choose_action(plan, verdict, scores, bool(unchecked))
-    gaps += list(verdict.not_seen)
-    judgement = Judgement(action, {name: round(value, 3) for name, value in scores.items()}, tuple(gaps))
+    order = _in_order(verdict, plan, state["ranking"])
+    said = judge_by_code(verdict, state["claims"], run_of(state, deps, changed), in_order=order, unchecked=unchecked)
+    action = choose_action(plan, verdict, said.scores, bool(unchecked))
+    gaps = (*said.gaps, *verdict.not_seen)
+    judgement = Judgement(action, said.scores, gaps, strengths=said.strengths)
     current_trace().judge(judgement)
-    answer = write_answer(verdict, plan, kept, state.get("runbook"))
-    return {"judgement": judgement, "claims": kept, "answer": answer, "again": again}
+    answer = write_answer(verdict, plan, said.kept, state.get("runbook"))
+    return {"judgement": judgement, "claims": said.kept, "answer": answer, "again": _look_again(state)}
+
+
+def run_of(state: State, deps: Deps, changed: Mapping[str, str]) -> Run:
+    """Return what the run had before it, as the checks take it."""
+    derived = _derived_lines(state)
+    records = {
+        i: from_bytes(evidence, deps.desk.records[i], derived[i])
+        for i, evidence in deps.desk.found.items()
+        if i in deps.desk.records
+    }
+    paths = [cause.path for cause in state["verdict"].causes]
+    return Run(records, tuple(state["plan"].services), chain_links(paths), changed)
+
+
+def _derived_lines(state: State) -> Mapping[str, list[str]]:
+    """Return, per piece of evidence, the lines that code derived from it: what a signal says, and why one was ruled out."""
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+
+    def add(ids: Iterable[str], line: str) -> None:
+        for evidence_id in ids:
+            lines[evidence_id].append(line)
+
+    for candidate in state["ranking"]:
+        for signal in candidate.signals:
+            add((state["cited"][ref] for ref in signal.refs if ref in state["cited"]), signal.text)
+    for ruled in state["verdict"].ruled_out:
+        add(ruled.evidence, f"{ruled.service} is not the cause: {ruled.why}")
+    for claim in state.get("code", ()):
+        add(claim.evidence, claim.text)
+    return lines
 
 
 async def _recheck(evidence_id: str, deps: Deps) -> str:
-    evidence = deps.desk.found.get(evidence_id)
-    if evidence is None:
-        return "not retrieved in this run"
-    return await recheck(deps.telemetry, deps.graph, evidence, deps.code)
+    return await recheck(deps.telemetry, deps.graph, deps.desk.found[evidence_id], deps.code)
 
 
-def _fault_of(claim: Claim, found: Mapping[str, Evidence], changed: Mapping[str, str], services: Sequence[str]) -> str:
-    """Return why a claim does not hold, or ""."""
-    if not claim.evidence:
-        return "it cites nothing"
-    if any(i not in found for i in claim.evidence):
-        return "it cites a record that was not retrieved in this run"
-    broken = [changed[i] for i in claim.evidence if changed.get(i)]
-    if len(broken) == len(claim.evidence):
-        return broken[0]
-    cited = [found[i] for i in claim.evidence]
-    spoken = " ".join([e.text for e in cited] + [name for e in cited for name in e.entities])
-    if not set(named_services(claim.text, services)) & set(named_services(spoken, services)):
-        return "its records speak of other services"
-    requests = [e for e in cited if e.kind == "requests"]
-    if requests and not _NUMBER.findall(claim.text.split(", from")[0]):
-        return "its numbers are missing"
-    return ""
-
-
-def _in_order(verdict: Verdict, plan: Plan, ranking: Sequence[Candidate]) -> bool:
+def _in_order(verdict: Verdict, plan: Plan, ranking: Sequence[Candidate]) -> bool | None:
     symptom, causes = plan.symptom, {cause.service for cause in verdict.causes}
     if symptom is None or not causes:
-        return verdict.outcome == "HEALTHY"
+        return None
     return all(in_order(symptom, candidate) for candidate in ranking if candidate.service in causes)
 
 

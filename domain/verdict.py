@@ -83,11 +83,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The judge's outcome: what may be done with the answer, a score for each check, and what is missing."""
+    """The judge's outcome: what may be done with the answer, a score for each check, what is missing and what holds."""
 
     action: JudgeAction
     scores: Mapping[str, float]
     gaps: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ def read_judge(data: Data) -> JudgeView:
         for name, score in read_mapping(data.get("scores")).items()
         if isinstance(score, int | float) and not isinstance(score, bool)
     }
-    return JudgeView(read_text(data.get("by")), read_text(data.get("action")), scores, read_texts(data.get("gaps")))
+    gaps, strengths = read_texts(data.get("gaps")), read_texts(data.get("strengths"))
+    return JudgeView(read_text(data.get("by")), read_text(data.get("action")), scores, gaps, strengths)
 
 
 def read_policy(data: Data) -> PolicyView:

@@ -232,6 +232,7 @@ class Trace:
             "action": judgement.action,
             "scores": dict(judgement.scores),
             "gaps": tuple(judgement.gaps),
+            "strengths": tuple(judgement.strengths),
             "by": by,
         }
         self._emit("JUDGE", self.current_span(), data)

@@ -135,6 +135,7 @@ class JudgeView:
     action: str
     scores: Mapping[str, float] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
