@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from domain.errors import PayloadError
 from domain.evidence import EvidenceKind
 from domain.telemetry import ChangeKind
 from domain.verdict import FaultClass
+from runbooks.yaml_file import StrictFile, one_of, read_yaml
 
 LARGEST_FILE = 256 * 1024
 
@@ -105,48 +105,11 @@ def parse_runbook(text: str, path: str) -> Runbook:
     found = _FRONT_MATTER.match(text)
     if found is None:
         raise PayloadError(f"{path}:1: a runbook starts with YAML front matter between two lines '---'")
-    try:
-        node = yaml.compose(found[1], Loader=yaml.SafeLoader)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(found[1], Loader=yaml.SafeLoader)):
-            raise PayloadError(f"{path}: aliases (*name) are not read in runbooks")
-        held = yaml.safe_load(found[1])
-    except yaml.MarkedYAMLError as exc:
-        line = exc.problem_mark.line + 2 if exc.problem_mark else 1
-        raise PayloadError(f"{path}:{line}: this is not YAML: {exc.problem}") from exc
-    except (yaml.YAMLError, ValueError) as exc:
-        raise PayloadError(f"{path}: this is not YAML: {exc}") from exc
-    try:
-        read = _RunbookFile.model_validate(held)
-    except ValidationError as exc:
-        raise PayloadError("\n".join(_tell(error["loc"], error["msg"], node, path) for error in exc.errors())) from exc
+    read = read_yaml(found[1], path, _RunbookFile, above=1)
     return read.to_runbook(text[found.end() :].strip(), path)
 
 
-def _tell(loc: Sequence[int | str], message: str, node: yaml.Node | None, path: str) -> str:
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-    return f"{path}:{_line_of(node, loc)}: {name or 'front matter'}: {message.removeprefix('Value error, ')}"
-
-
-def _line_of(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
-    """The line in the file of the innermost part of a field's place that exists."""
-    for part in loc:
-        inner: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            inner = next((value for key, value in node.value if key.value == part), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            inner = node.value[part]
-        if inner is None:
-            break
-        node = inner
-    # The front matter starts on the file's second line.
-    return node.start_mark.line + 2 if node is not None else 2
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
-
-
-class _ExpectedFile(_File):
+class _ExpectedFile(StrictFile):
     kind: str
     what: str = Field(min_length=1)
     within_minutes: int = Field(default=0, ge=0, le=24 * 60)
@@ -154,13 +117,13 @@ class _ExpectedFile(_File):
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, kind: str) -> str:
-        return _one_of(kind, get_args(EvidenceKind.__value__))
+        return one_of(kind, get_args(EvidenceKind.__value__))
 
     def to_expected(self) -> Expected:
         return Expected(self.kind, self.what, self.within_minutes)  # type: ignore[arg-type]  # checked above
 
 
-class _StepFile(_File):
+class _StepFile(StrictFile):
     name: str = Field(min_length=1)
     precondition: str = Field(min_length=1)
     expected_evidence: list[_ExpectedFile] = Field(min_length=1)
@@ -206,7 +169,7 @@ class _StepFile(_File):
         )
 
 
-class _RunbookFile(_File):
+class _RunbookFile(StrictFile):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
     title: str = Field(min_length=1, max_length=200)
     services: list[str] = []
@@ -219,12 +182,12 @@ class _RunbookFile(_File):
     @field_validator("fault_classes")
     @classmethod
     def _known_classes(cls, names: list[str]) -> list[str]:
-        return [_one_of(name, get_args(FaultClass.__value__)) for name in names]
+        return [one_of(name, get_args(FaultClass.__value__)) for name in names]
 
     @field_validator("changes")
     @classmethod
     def _known_changes(cls, names: list[str]) -> list[str]:
-        return [_one_of(name, get_args(ChangeKind.__value__)) for name in names]
+        return [one_of(name, get_args(ChangeKind.__value__)) for name in names]
 
     @field_validator("words")
     @classmethod
@@ -247,8 +210,3 @@ class _RunbookFile(_File):
             path=path,
         )
 
-
-def _one_of(name: str, known: Sequence[str]) -> str:
-    if name not in known:
-        raise ValueError(f"{name!r} is none of {', '.join(known)}")
-    return name
