@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from agents.plain import error_body
 from domain.errors import (
     AccessError,
+    ActionRefused,
+    ApprovalError,
     CausegraphError,
     GraphUnavailable,
     MigrationNeeded,
@@ -51,6 +53,10 @@ def status_of(exc: CausegraphError, *, known_caller: bool = False) -> int:
             return 422
         case PayloadError():
             return 400
+        case ApprovalError():
+            return 409
+        case ActionRefused():
+            return 422
         case StorageBusy():
             return 429
         case StorageUnavailable() | StorageFull() | MigrationNeeded() | GraphUnavailable() | StackError():

@@ -31,6 +31,9 @@
     │   └── UnsupportedMediaType
     ├── ShippingError             the shipper cannot use its state folder, a source or its server
     ├── QuestionError             a question or its parameters cannot be answered as asked
+    ├── ActionError               an action of a workflow failed, or what it did is not known
+    │   └── ActionRefused         an action was not begun: it is not allowed, or not like this
+    ├── ApprovalError             an approval cannot be given or used (any more)
     ├── NotFound                  no such record
     └── AccessError               no key, a wrong key, or a key without the needed role
 
@@ -165,6 +168,18 @@ class ShippingError(CausegraphError):
 
 class QuestionError(CausegraphError):
     """The question cannot be answered as asked: name a service, a time or an environment."""
+
+
+class ActionError(CausegraphError):
+    """An action failed: see `causegraph workflow history`."""
+
+
+class ActionRefused(ActionError):
+    """This action is not allowed: see the operator's file, CAUSEGRAPH_REMEDIATION_FILE."""
+
+
+class ApprovalError(CausegraphError):
+    """This approval cannot be given or used any more: see `causegraph approvals`."""
 
 
 class NotFound(CausegraphError):

@@ -201,6 +201,13 @@ class Settings(BaseSettings):
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."
     )
+    workflow_dir: Path | None = Field(
+        default=None, description="Folder of your workflows (YAML): see docs/remediation.md. Empty: none is proposed."
+    )
+    remediation_file: Path | None = Field(
+        default=None,
+        description="The operator's file: what workflows may do, with which connections, and who approves. Empty: nothing.",
+    )
 
     index_sync_minutes: float = Field(
         default=10.0, ge=0, description="Minutes between two looks of `causegraph serve` at the indexed code; 0: never."

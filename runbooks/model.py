@@ -26,8 +26,8 @@ _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 # What may fill a place: nothing that a shell, SQL or a pattern on the other side could read as more than a name.
 _VALUE = re.compile(r"[A-Za-z0-9_.:/@%+=,-]{1,256}")
 # `ssh` joins its words and hands them to a shell on the other side.
-_SHELLS = frozenset("ssh sh bash dash zsh ksh fish csh tcsh cmd cmd.exe powershell pwsh eval exec".split())
-_SHELL_WORDS = frozenset("| || & && ; > >> < << 2>&1 2>".split())
+SHELLS = frozenset("ssh sh bash dash zsh ksh fish csh tcsh cmd cmd.exe powershell pwsh eval exec".split())
+SHELL_WORDS = frozenset("| || & && ; > >> < << 2>&1 2>".split())
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
@@ -127,19 +127,19 @@ class _StepFile(StrictFile):
     name: str = Field(min_length=1)
     precondition: str = Field(min_length=1)
     expected_evidence: list[_ExpectedFile] = Field(min_length=1)
-    arguments: dict[str, str] = {}
-    dry_run: list[str] = []
-    command: list[str] = []
+    arguments: dict[str, str] = Field(default={})
+    dry_run: list[str] = Field(default=[])
+    command: list[str] = Field(default=[])
     verify: _ExpectedFile
-    rollback: list[str] = []
+    rollback: list[str] = Field(default=[])
 
     @field_validator("dry_run", "command", "rollback")
     @classmethod
     def _no_shell(cls, words: list[str]) -> list[str]:
-        if words and words[0].rsplit("/", 1)[-1] in _SHELLS:
+        if words and words[0].rsplit("/", 1)[-1] in SHELLS:
             raise ValueError(f"{words[0]} is a shell: write the command itself, as a list of words")
         for word in words:
-            if word in _SHELL_WORDS or "$(" in word or "`" in word:
+            if word in SHELL_WORDS or "$(" in word or "`" in word:
                 raise ValueError(f"{word!r} is shell syntax: there is no shell here, one command per step")
             if "{" in _PLACE.sub("", word) or "}" in _PLACE.sub("", word):
                 raise ValueError(f"{word!r}: a place is written {{name}}, in small letters, and other braces are not")
@@ -172,10 +172,10 @@ class _StepFile(StrictFile):
 class _RunbookFile(StrictFile):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
     title: str = Field(min_length=1, max_length=200)
-    services: list[str] = []
+    services: list[str] = Field(default=[])
     fault_classes: list[str] = Field(min_length=1)
-    changes: list[str] = []
-    words: list[str] = []
+    changes: list[str] = Field(default=[])
+    words: list[str] = Field(default=[])
     symptoms: list[str] = Field(min_length=1)
     steps: list[_StepFile] = Field(min_length=1)
 
@@ -209,4 +209,3 @@ class _RunbookFile(StrictFile):
             text=text,
             path=path,
         )
-

@@ -354,6 +354,9 @@ def test_every_error_has_a_status() -> None:
         "PayloadTooLarge": 413,
         "UnsupportedMediaType": 415,
         "QuestionError": 422,
+        "ActionError": 500,
+        "ActionRefused": 422,
+        "ApprovalError": 409,
         "NotFound": 404,
         "AccessError": 401,
     }
