@@ -22,8 +22,10 @@ from domain.times import LATEST_US, format_us, parse_time_us
 from ingest.fields import clean_environment
 from retrieval.evidence import read_record
 from storage.incidents import Incident
+from storage.trace_search import TraceFilter
 from storage.traces import TraceRow
 from tracing.scorecard import scorecard, to_json
+from tracing.timeline import timeline
 
 if TYPE_CHECKING:
     from agents.question import Question
@@ -168,6 +170,24 @@ async def list_traces(
     return [_trace_line(row) for row in await services.traces.list(environment or None, limit, before_us)]
 
 
+async def search_traces(
+    services: Services, wanted: TraceFilter, limit: int = 50, offset: int = 0, *, facets: bool = False
+) -> dict[str, Any]:
+    """Return the newest traces that fit; with `facets` also how many fit, and how many have which value."""
+    found = await services.traces.search.find(wanted, limit, offset)
+    body: dict[str, Any] = {"traces": [_trace_line(row) for row in found]}
+    if facets:
+        counts = await services.traces.search.facets(wanted)
+        body |= {"facets": counts, "total": sum(counts.get("source", {}).values())}
+    return body
+
+
+async def read_trace_overview(services: Services, hours: float, environment: str = "") -> dict[str, Any]:
+    """Return what the traces of the last hours say: counts, durations, tokens, cost, open and failed stages."""
+    overview = await services.traces.search.overview(hours, environment)
+    return {**asdict(overview), "completion_rate": overview.completion_rate}
+
+
 def _trace_line(row: TraceRow) -> dict[str, Any]:
     seconds = None if row.ended_us is None else (row.ended_us - row.started_us) / 1_000_000
     more = {"completion_rate": row.completion_rate, "has_open_spans": row.has_open_spans}
@@ -177,7 +197,8 @@ def _trace_line(row: TraceRow) -> dict[str, Any]:
 async def read_trace(services: Services, trace_id: str) -> dict[str, Any]:
     """Return a folded trace with its scorecard; raises NotFound."""
     view = await services.traces.load(trace_id)
-    return {**to_json(view), "started": format_us(view.started_us), "scorecard": scorecard(view)}
+    more = {"timeline": timeline(view), "scorecard": scorecard(view)}
+    return {**to_json(view), "started": format_us(view.started_us), **more}
 
 
 # -- the state of the program ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from domain.settings import Settings
     from graph.topology import TopologyGraph
     from indexer.search import CodeSearch
+    from ingest.agent_intake import AgentIntake
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
@@ -56,6 +57,7 @@ class Services:
     graph: TopologyGraph
     telemetry: Telemetry
     ingest: Ingest
+    agent_intake: AgentIntake
     spool: SpooledStore
     dead_letters: DeadLetters
     projection: TopologyProjection

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.plain import error_body, program_version
 from agents.services import Services
+from api.agent_traces import agent_traces_router
 from api.alerts import alerts_router
 from api.auth import Gate
 from api.chat import Desk, chat_router
@@ -30,6 +31,7 @@ from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
 from api.topology import topology_router
+from api.traces import traces_router
 from api.webhooks import webhooks_router
 from domain.errors import PayloadTooLarge
 from ingest.alert_sources import AlertSources
@@ -44,6 +46,7 @@ _TELEMETRY = (
     "/v1/traces",
     "/v1/metrics",
     "/ingest/",
+    "/evals",
     "/api/v1/",
     "/api/v2/",
 )  # where bodies have the larger bound of ingest
@@ -82,6 +85,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
 
     for build in (ingest_router, intake_router):
         app.include_router(build(services.ingest, gate.require), dependencies=[Depends(tell_projection)])
+    app.include_router(agent_traces_router(services.ingest, services.agent_intake, gate.require))
     app.include_router(
         webhooks_router(services.ingest, gate.require, services.settings, fetch_https, services.blobs),
         dependencies=[Depends(tell_projection)],
@@ -90,6 +94,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(chat_router(desk, gate))
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
+    app.include_router(traces_router(services, gate))
     app.include_router(topology_router(services, gate))
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))

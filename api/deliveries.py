@@ -71,10 +71,15 @@ class Ask:
         try:
             return await accept(await self.read())
         except (PayloadError, StorageError, AccessError) as exc:
-            status, code = status_of_delivery(exc)
-            if status >= 500:
-                logger.error("A delivery was not stored.", extra={"reason": str(exc), "status": status})
-            return Refused(status, code, told_body(exc, status)["message"])
+            return told_refusal(exc)
+
+
+def told_refusal(exc: PayloadError | StorageError | AccessError) -> Refused:
+    """Return what the sender of a delivery is told that could not be taken."""
+    status, code = status_of_delivery(exc)
+    if status >= 500:
+        logger.error("A delivery was not stored.", extra={"reason": str(exc), "status": status})
+    return Refused(status, code, told_body(exc, status)["message"])
 
 
 async def answer_json(ask: Ask, accept: Accept) -> Response:

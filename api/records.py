@@ -63,16 +63,4 @@ def records_router(services: Services, gate: Gate, instance: str) -> APIRouter:
         """One piece of evidence, its record as it reads now, and whether that is still what was cited."""
         return JSONResponse(await replies.reread_evidence(services, evidence_id, environment or None))
 
-    @router.get("/traces", dependencies=may_read)
-    async def traces(environment: _Environment = "", limit: _Limit = 50, before: _Before = "") -> JSONResponse:
-        """The newest traces."""
-        before_us = replies.read_time("before", before)
-        found = await replies.list_traces(services, environment, limit, LATEST_US if before_us is None else before_us)
-        return JSONResponse({"traces": found})
-
-    @router.get("/traces/{trace_id}", dependencies=may_read)
-    async def trace(trace_id: str) -> JSONResponse:
-        """One trace: stages, decisions, search ledger, judges, scorecard."""
-        return JSONResponse(await replies.read_trace(services, trace_id))
-
     return router

@@ -171,6 +171,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     """Build every service once, on two open servers."""
     from agents.services import Services
     from inference.build import build_embedder
+    from ingest.agent_intake import AgentIntake
     from ingest.insights import insight_queue
     from ingest.log_rules import load_log_rules
     from ingest.rule_alerts import RuleAlerts
@@ -203,13 +204,16 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         wait_seconds=settings.spool_wait_seconds,
     )
     blobs = BlobStore(database, settings.data_dir / "blobs")
+    traces = TraceStore(database, settings.data_dir / "traces")
+    agent_intake = AgentIntake(traces, settings.max_body_bytes)
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
     return Services(
         settings=settings,
         database=database,
         graph=graph,
         telemetry=Telemetry(database),
-        ingest=Ingest(spool, settings, dead_letters, load_log_rules(settings.log_rules)),
+        ingest=Ingest(spool, settings, dead_letters, load_log_rules(settings.log_rules), agent_intake),
+        agent_intake=agent_intake,
         spool=spool,
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
@@ -217,7 +221,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
         blobs=blobs,
         evidence=EvidenceStore(database, blobs),
-        traces=TraceStore(database, settings.data_dir / "traces"),
+        traces=traces,
         keys=KeyStore(database),
         embedder=embedder,
         vectors=vectors,

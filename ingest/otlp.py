@@ -30,6 +30,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from domain.errors import PayloadError, UnsupportedMediaType
 from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, LogEvent, MetricPoint, Scalar, Span, SpanKind
 from domain.times import LATEST_US
+from ingest.agent_events import AgentSpan, span_events
+from ingest.agent_spans import is_agent_span, read_agent_span
 from ingest.fields import (
     clean_attributes,
     clean_environment,
@@ -51,7 +53,6 @@ _STACK_CHARS = 4000
 _STATUS_ERROR = 2
 _NO_VALUE = 1  # DataPointFlags: the series says that it has no value
 _QUANTILES = (0.5, 0.95)
-_AGENT_TRACE = "belongs to an agent trace (gen_ai.* or openinference.*): not stored as telemetry"
 
 # What a payload holds, flattened: the resource, the scope's name and the record, or why it cannot be read.
 type _Items = Iterator[tuple["_Origin", str, Message | str]]
@@ -74,12 +75,16 @@ def decode_logs(body: bytes, content_type: str, environment: str, now_us: int) -
 
 
 def decode_traces(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Span]:
-    """Return the spans of an ExportTraceServiceRequest; those of agent traces are rejected."""
+    """Return the spans of an ExportTraceServiceRequest; those of agent traces are set apart, in `agent_records`."""
     decoded: Decoded[Span] = Decoded()
     items = _items(body, content_type, environment, ExportTraceServiceRequest, ("resource_spans", "scope_spans"))
     for number, (origin, scope, record) in enumerate(items, 1):
         try:
-            decoded.records.append(_span(origin, scope, _readable(record)))
+            span = _readable(record)
+            if is_agent_span(pair.key for pair in span.attributes):
+                decoded.agent_records.append(list(span_events(_agent_span(origin, span))))
+            else:
+                decoded.records.append(_span(origin, scope, span))
         except ValueError as exc:
             decoded.reject(f"span {number}: {exc}")
     return decoded
@@ -348,17 +353,44 @@ def _shorten_stack(attributes: dict[str, Scalar]) -> None:
 # -- traces ------------------------------------------------------------------------------------------------------------
 
 
-def _span(origin: _Origin, scope: str, record: Any) -> Span:
+def _span_basics(origin: _Origin, record: Any) -> tuple[str, str, int]:
+    """Return a span's trace id, its own id and its start in nanoseconds; raises ValueError for what is no span."""
     if origin.problem:
         raise ValueError(origin.problem)
     trace_id, span_id = _hex(record.trace_id, 16), _hex(record.span_id, 8)
     if not trace_id or not span_id:
         raise ValueError(f"its {'span' if trace_id else 'trace'} id is missing or malformed")
-    if any(pair.key.startswith(("gen_ai.", "openinference.")) for pair in record.attributes):
-        raise ValueError(_AGENT_TRACE)
     start = record.start_time_unix_nano or record.end_time_unix_nano
     if not start:
         raise ValueError("it has neither a start nor an end")
+    return trace_id, span_id, start
+
+
+def _agent_span(origin: _Origin, record: Any) -> AgentSpan:
+    trace_id, span_id, start = _span_basics(origin, record)
+    attributes = {pair.key: _read_value(pair.value) for pair in record.attributes}
+    events = [
+        (event.name, _micros(event.time_unix_nano), {pair.key: _read_value(pair.value) for pair in event.attributes})
+        for event in record.events
+    ]
+    return read_agent_span(
+        environment=_environment(attributes) or origin.environment,
+        service=origin.service,
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_id=_hex(record.parent_span_id, 8),
+        name=record.name,
+        start_us=_micros(start),
+        end_us=_micros(record.end_time_unix_nano),
+        status_code=record.status.code,
+        status_message=record.status.message,
+        attributes=attributes,
+        events=events,
+    )
+
+
+def _span(origin: _Origin, scope: str, record: Any) -> Span:
+    trace_id, span_id, start = _span_basics(origin, record)
     attributes = _read_attributes(record.attributes)
     for event in record.events:
         if event.name == "exception":

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import PayloadError, UnsupportedMediaType
+from tracing.events import Event
 
 MAX_ERRORS = 20
 _REFUSED_BYTES = 1024 * 1024
@@ -25,7 +26,8 @@ class Decoded[R]:
     """The records of a payload, and what was wrong with those that could not be taken.
 
     `undated` holds the indexes of records that had no time and were given that of their arrival. `refused` holds records
-    that were not taken, as JSON, where they can be sent again by themselves: up to 1 MB of them.
+    that were not taken, as JSON, where they can be sent again by themselves: up to 1 MB of them. `agent_records` holds
+    the spans of agent traces that came among telemetry, each as events of the trace log.
     """
 
     records: list[R] = field(default_factory=list)
@@ -33,6 +35,7 @@ class Decoded[R]:
     errors: list[str] = field(default_factory=list)
     undated: set[int] = field(default_factory=set)
     refused: list[bytes] = field(default_factory=list)
+    agent_records: list[list[Event]] = field(default_factory=list)
     _refused_bytes: int = 0
 
     def reject(self, reason: str, count: int = 1) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 
@@ -26,6 +26,7 @@ from storage.batch import Batch, Kind
 from storage.dead_letters import DeadLetter, DeadLetters
 from storage.frames import decode_frame
 from storage.ingest import Sink
+from tracing.events import Event
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,14 @@ _FIELDS: dict[Kind, str] = {
     "topology": "edges",
     "alerts": "alerts",
 }
+
+
+class AgentTraces(Protocol):
+    """Stores spans of agent traces, which come among telemetry and are none."""
+
+    async def store(self, records: Sequence[Sequence[Event]]) -> tuple[int, int]:
+        """Return how many records brought something new, and how many did not; raises StorageError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +93,17 @@ class Ingest:
     """
 
     def __init__(
-        self, sink: Sink, settings: Settings, dead_letters: DeadLetters | None = None, rules: LogRules | None = None
+        self,
+        sink: Sink,
+        settings: Settings,
+        dead_letters: DeadLetters | None = None,
+        rules: LogRules | None = None,
+        agent_traces: AgentTraces | None = None,
     ) -> None:
         self._sink = sink
         self._rules = rules or LogRules()
         self._dead_letters = dead_letters
+        self._agent_traces = agent_traces
         self.max_body_bytes = settings.max_body_bytes
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
@@ -126,14 +141,17 @@ class Ingest:
     async def accept(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> Receipt:
         """Take a delivery of another form: `decode` makes records of its body; equal bodies of one `form` are retries."""
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
-        errors = tuple(decoded.errors)
         letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded)
-        if not decoded.records:
-            return Receipt(0, 0, decoded.rejected, errors, await self._sink.latest_seq(), dead_letter=letter)
-        done = await self._sink.take(batch)
+        # Telemetry first: it is safe in the spool also while the database is away, which agent traces wait for.
+        done = await self._sink.take(batch) if decoded.records else None
+        accepted, duplicate = await self._store_agent_records(decoded)
+        errors = tuple(decoded.errors)
+        if done is None:
+            seq = await self._sink.latest_seq()
+            return Receipt(accepted, duplicate, decoded.rejected, errors, seq, dead_letter=letter)
         return Receipt(
-            accepted=done.accepted,
-            duplicate=done.duplicate,
+            accepted=done.accepted + accepted,
+            duplicate=done.duplicate + duplicate,
             rejected=decoded.rejected + done.refused,
             errors=(*errors, done.reason) if done.reason else errors,
             watermark=done.seq,
@@ -141,6 +159,14 @@ class Ingest:
             spooled=done.spooled,
             dead_letter=letter,
         )
+
+    async def _store_agent_records(self, decoded: Decoded[Any]) -> tuple[int, int]:
+        if not decoded.agent_records:
+            return 0, 0
+        if self._agent_traces is None:
+            decoded.reject("spans of agent traces are not stored here", len(decoded.agent_records))
+            return 0, 0
+        return await self._agent_traces.store(decoded.agent_records)
 
     async def replay(self, letter_id: str) -> Receipt:
         """Take what a dead letter holds once more, and drop the letter if nothing of it is rejected again.

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +23,7 @@ from storage.database import Database, Row, Transaction
 from storage.durable_files import translate_os_error, write_durably
 from storage.journals import Journals
 from storage.trace_rows import TraceRow, project, search_text
+from storage.trace_search import TraceSearch
 from tracing.events import SCHEMA_VERSION, Event, encode_payload, make_amendment, make_event_id
 from tracing.fold import fold
 from tracing.view import TraceView
@@ -63,6 +64,7 @@ class TraceStore:
         self._database = database
         self._folder = folder
         self.journals = Journals(folder)
+        self.search = TraceSearch(database)
         # One thread: writes of one trace's file must not overtake each other.
         self._files = ThreadPoolExecutor(1, thread_name_prefix="trace-files")
 
@@ -72,9 +74,17 @@ class TraceStore:
 
     async def append(self, events: Sequence[Event]) -> int:
         """Store events that the database does not have yet, and return how many those were."""
+        return len(await self.add(events))
+
+    async def add(self, events: Sequence[Event]) -> set[str]:
+        """Store events that the database does not have yet, and return their ids."""
         ordered = sorted(events, key=lambda event: event.trace_id)
         groups = [(trace_id, list(group)) for trace_id, group in groupby(ordered, key=lambda event: event.trace_id)]
-        return await self._database.transaction(lambda tx: sum(_append(tx, *group) for group in groups))
+        return await self._database.transaction(lambda tx: set().union(*(_append(tx, *group) for group in groups)))
+
+    async def exist(self, trace_ids: Collection[str]) -> set[str]:
+        """Return those of some traces that are stored."""
+        return {name for name in trace_ids if await self._database.fetch("one_trace", (name,))}
 
     async def write_file(self, events: Sequence[Event]) -> None:
         """Add events to the files of their traces; raises StorageError."""
@@ -311,7 +321,7 @@ class DualSink:
             logger.warning("Traces are kept in one place only", extra={"place": place, "reason": reason})
 
 
-def _append(tx: Transaction, trace_id: str, events: list[Event]) -> int:
+def _append(tx: Transaction, trace_id: str, events: list[Event]) -> set[str]:
     # Locked first: writers that all found the row by INSERT would share a lock on it and stand in each other's way.
     if not tx.fetch("lock_trace", (trace_id,)):
         tx.execute("open_trace", (trace_id,))
@@ -319,13 +329,13 @@ def _append(tx: Transaction, trace_id: str, events: list[Event]) -> int:
     known = {str(row[0]) for row in tx.fetch("trace_event_ids", (trace_id,))}
     new = {event.event_id: event for event in events if event.event_id not in known}
     if not new:
-        return 0
+        return set()
     seq = int(tx.fetch("last_trace_seq", (trace_id,))[0][0])
     rows = [_write_row(seq + at, event) for at, event in enumerate(new.values(), start=1)]
     tx.execute_many("insert_trace_event", rows)
     view = fold(_read_row(stored) for stored in tx.fetch("trace_events_after", (trace_id, 0)))
     tx.execute("store_trace", (*project(view).columns(), search_text(view), trace_id))
-    return len(new)
+    return set(new)
 
 
 def _write_row(seq: int, event: Event) -> tuple[Any, ...]:

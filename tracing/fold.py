@@ -179,7 +179,7 @@ class _Folding:
         )
 
     def finish(self, trace_id: str) -> TraceView:
-        start = self.starts[0].data() if self.starts else {}
+        start = self._start()
         source: Source = "ingest" if start.get("source") == "ingest" else "causegraph"
         for span_id, event in self.ended.items():
             if span := self.begun.get(span_id):
@@ -244,14 +244,25 @@ class _Folding:
             schema_version=int(read_number(start.get("schema"), 1)),
         )
 
+    def _start(self) -> Mapping[str, Any]:
+        """Return what the beginnings say; of a trace in parts, each may tell something that the others left open."""
+        if not self.starts or self.starts[0].data().get("source") != "ingest":
+            return self.starts[0].data() if self.starts else {}
+        told: dict[str, Any] = {}
+        for event in self.starts:
+            told |= {name: value for name, value in event.data().items() if value not in (None, "")}
+        return told
+
     def _started_us(self, source: Source) -> int:
-        if self.starts and source == "causegraph":
-            return self.starts[0].time_us
-        return self.first_us or 0
+        if source == "causegraph":
+            return self.starts[0].time_us if self.starts else self.first_us or 0
+        # A beginning that was only implied (number 0) has the time of whatever came first.
+        said = [event.time_us for event in self.starts if event.number] + [s.start_us for s in self.begun.values()]
+        return min(said) if said else self.first_us or 0
 
     def _ending(self, source: Source) -> tuple[Status, int | None, float | None, str]:
         """Return status, end, seconds of work, and error."""
-        if source == "ingest" and not self.ends:
+        if source == "ingest" and not self.ends and not any(event.number for event in self.starts):
             return self._ending_by_root()
         last_end = self.ends.get(self.last_segment)
         ended = last_end.data() if last_end else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracing.events import StageStatus
-from tracing.reading import merge_patch, read_mapping, read_number, read_stage_status, read_text
+from tracing.reading import merge_patch, read_mapping, read_optional, read_stage_status, read_text
 from tracing.view import StageView
 
 DEFAULT_KIND = "stage"
@@ -40,7 +40,9 @@ class Span:
     def end(self, time_us: int, data: Mapping[str, Any]) -> None:
         """Take what the end of the stage says."""
         self.status = read_stage_status(data.get("status"))
-        self.ended_us, self.seconds = time_us, read_number(data.get("seconds"))
+        measured = read_optional(data.get("seconds"))
+        self.ended_us = time_us
+        self.seconds = max(0.0, (time_us - self.start_us) / 1e6) if measured is None else measured
         self.error = read_text(data.get("error"))
         self.facts |= read_mapping(data.get("facts"))
 

@@ -192,16 +192,24 @@ def test_bad_spans_are_rejected_one_by_one() -> None:
         span(startTimeUnixNano="abc"),
         span(startTimeUnixNano=0, endTimeUnixNano=0),
         span(startTimeUnixNano=2**64 - 1),
-        span(attributes=attributes(gen_ai__system="x")),
-        span(attributes=attributes(openinference__span__kind="LLM")),
         span(links=[{"traceId": "anything"}]),
     )
-    assert (len(found.records), found.rejected) == (2, 7)
+    assert (len(found.records), found.rejected) == (2, 5)
     assert found.errors[0] == "span 2: its trace id is missing or malformed"
     assert found.errors[1] == "span 3: its span id is missing or malformed"
     assert "startTimeUnixNano" in found.errors[2]
     assert found.errors[3:5] == ["span 5: it has neither a start nor an end", "span 6: its time lies after 2262"]
-    assert all("agent trace" in reason for reason in found.errors[5:])
+
+
+def test_spans_of_agent_traces_are_set_apart() -> None:
+    found = spans(
+        span(),
+        span(attributes=attributes(gen_ai__system="x")),
+        span(attributes=attributes(openinference__span__kind="LLM")),
+        span(traceId="xyz", attributes=attributes(gen_ai__system="x")),
+    )
+    assert (len(found.records), len(found.agent_records), found.rejected) == (1, 2, 1)
+    assert [event.type for event in found.agent_records[0]][:2] == ["RUN_START", "STAGE_START"]
 
 
 def test_an_end_before_the_start_lasts_nothing() -> None:
