@@ -50,10 +50,10 @@ _TELEMETRY = (
     "/api/v1/",
     "/api/v2/",
 )  # where bodies have the larger bound of ingest
-# No scripts at all, and no style but our own: telemetry that found a way into a page could still do nothing there.
+# No script and no style but our own files: telemetry that found a way into a page could still do nothing there.
 _HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",

@@ -1,4 +1,4 @@
-"""Packages of MariaDB from the Debian archive, through the machine's own apt, without root and beside its state.
+"""Packages from the Debian archive, through the machine's own apt, without root and beside its state.
 
 The machine's apt configuration is read as it is (proxies, time-outs, credentials, mirrors); lists, archives and status are
 folders of our own, and the system's packages are not touched.
@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import StackError
 from domain.local import Progress
 
 SUITE = "trixie"
-PACKAGE = "mariadb-server-core"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 FETCH_SECONDS = 900
 _KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
@@ -27,35 +27,57 @@ OTHER_WAYS = (
 )
 
 
-def download_packages(work: Path, architecture: str, progress: Progress) -> list[Path]:
-    """Fetch MariaDB's server and all it needs as packages into `work`, signatures checked; raises StackError."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to fetch: packages and all they need, except what `installed` (a status file of dpkg) says is there."""
+
+    name: str
+    packages: tuple[str, ...]
+    suite: str = SUITE
+    megabytes: int = 0
+    installed: Path | None = None
+    otherwise: str = ""
+
+
+MARIADB = Order(
+    "MariaDB 11.8",
+    ("mariadb-server-core",),
+    megabytes=16,
+    otherwise=f"Check the network and apt's proxy settings, install MariaDB >= 11.7 yourself, {OTHER_WAYS}",
+)
+
+
+def download_packages(work: Path, architecture: str, progress: Progress, order: Order = MARIADB) -> list[Path]:
+    """Fetch what is ordered as packages into `work`, signatures checked; raises StackError."""
     keyring = _find_keyring(work)
     failures: list[str] = []
     for mirror in [*debian_mirrors(Path("/etc/apt")), DEFAULT_MIRROR]:
         try:
-            return _download_from(mirror, keyring, work, architecture, progress)
+            return _download_from(mirror, keyring, work, architecture, progress, order)
         except StackError as exc:
             failures.append(f"{mirror}: {exc}")
     raise StackError(
-        "MariaDB 11.8 could not be fetched from the Debian archive:\n  "
+        f"{order.name} could not be fetched from the Debian archive:\n  "
         + "\n  ".join(dict.fromkeys(failures))
-        + f"\nCheck the network and apt's proxy settings, install MariaDB >= 11.7 yourself, {OTHER_WAYS}"
+        + f"\n{order.otherwise}"
     )
 
 
-def _download_from(mirror: str, keyring: Path, work: Path, architecture: str, progress: Progress) -> list[Path]:
+def _download_from(
+    mirror: str, keyring: Path, work: Path, architecture: str, progress: Progress, order: Order
+) -> list[Path]:
     apt = work / "apt"
     shutil.rmtree(apt, ignore_errors=True)
     for name in ("lists/partial", "archives/partial", "empty"):
         (apt / name).mkdir(parents=True)
-    (apt / "status").touch()
+    (apt / "status").write_bytes(order.installed.read_bytes() if order.installed else b"")
     options = f"arch={architecture} signed-by={keyring} target=Packages"
-    (apt / "sources.list").write_text(f"deb [{options}] {mirror} {SUITE} main\n")
+    (apt / "sources.list").write_text(f"deb [{options}] {mirror} {order.suite} main\n")
     (apt / "apt.conf").write_text(_apt_configuration(apt, architecture))
     apt_get = ["apt-get", "-q", "-c", str(apt / "apt.conf")]
     # apt takes an index that it could not fetch for a warning; here it is the end.
     run_quietly([*apt_get, "-o", "APT::Update::Error-Mode=any", "update"])
-    _run_watched([*apt_get, "-y", "--download-only", "install", PACKAGE], apt / "archives", progress)
+    _run_watched([*apt_get, "-y", "--download-only", "install", *order.packages], apt / "archives", progress, order)
     packages = sorted((apt / "archives").glob("*.deb"))
     if not packages:
         raise StackError("apt-get downloaded nothing")
@@ -180,7 +202,7 @@ def run_quietly(command: list[str], cwd: Path | None = None) -> None:
         raise StackError(_failure(command, done.stderr or done.stdout))
 
 
-def _run_watched(command: list[str], archives: Path, progress: Progress) -> None:
+def _run_watched(command: list[str], archives: Path, progress: Progress, order: Order) -> None:
     """Run apt-get's download and say every two seconds how much has arrived."""
     with (archives.parent / "output").open("w+") as output:
         process = subprocess.Popen(
@@ -193,7 +215,7 @@ def _run_watched(command: list[str], archives: Path, progress: Progress) -> None
                     process.wait(timeout=2)
                     break
                 except subprocess.TimeoutExpired:
-                    progress(f"Fetching MariaDB 11.8: {_megabytes(archives)} of 16 MB")
+                    progress(f"Fetching {order.name}: {_megabytes(archives)} of {order.megabytes} MB")
                 if time.monotonic() > deadline:
                     raise StackError(f"the download took longer than {FETCH_SECONDS // 60} minutes")
         finally:

@@ -65,7 +65,7 @@ def provide_mariadb(data: Path, progress: Progress) -> Program:
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None or not _has_apt():
         raise StackError(_what_to_install())
-    folder = _cache_folder(data) / f"mariadb-11.8-{architecture.debian}"
+    folder = cache_folder(data) / f"mariadb-11.8-{architecture.debian}"
     program = _unpacked_program(folder, architecture)
     if program is not None:
         return program
@@ -97,7 +97,7 @@ def find_fetched(data: Path) -> Program | None:
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None:
         return None
-    return _unpacked_program(_cache_folder(data) / f"mariadb-11.8-{architecture.debian}", architecture)
+    return _unpacked_program(cache_folder(data) / f"mariadb-11.8-{architecture.debian}", architecture)
 
 
 def read_version(command: list[str]) -> str | None:
@@ -149,7 +149,7 @@ def _what_to_install() -> str:
     return f"MariaDB >= 11.7 (`mariadbd`) is not on this machine and cannot be fetched for it: {how}, {OTHER_WAYS}"
 
 
-def _cache_folder(data: Path) -> Path:
+def cache_folder(data: Path) -> Path:
     """The per-user cache shared by all data folders; the data folder itself where no cache can be written."""
     for candidate in _cache_candidates():
         try:

@@ -57,11 +57,11 @@ def test_cache_falls_back_to_the_data_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("CAUSEGRAPH_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     monkeypatch.setenv("HOME", "/proc/nowhere")
-    assert provision._cache_folder(tmp_path) == tmp_path / "cache"
+    assert provision.cache_folder(tmp_path) == tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert provision._cache_folder(tmp_path) == tmp_path / "xdg" / "causegraph"
+    assert provision.cache_folder(tmp_path) == tmp_path / "xdg" / "causegraph"
     monkeypatch.setenv("CAUSEGRAPH_CACHE_DIR", str(tmp_path / "chosen"))
-    assert provision._cache_folder(tmp_path) == tmp_path / "chosen"
+    assert provision.cache_folder(tmp_path) == tmp_path / "chosen"
 
 
 def test_old_mariadb_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""Every screen in a real browser: it opens, works by keyboard alone, is readable for all, and text stays text."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from agents.replies import list_incidents, list_traces
+from agents.services import Services
+from tests.api.pages.conftest import Tab
+
+HOSTILE = "<img src=x onerror=alert(1)> why did checkout fail? \"'><svg onload=alert(1)>"
+SCREENS = ("/", "/ui/incidents", "/ui/symptoms", "/ui/traces", "/ui/topology")
+
+
+@pytest.fixture
+async def asked(client: httpx.AsyncClient, incident: str) -> str:
+    """An environment in which a question with hostile words was answered."""
+    reply = await client.post("/chat", json={"question": HOSTILE, "environment": incident})
+    assert reply.status_code == 200, reply.text
+    return incident
+
+
+async def _every_screen(services: Services, environment: str) -> list[str]:
+    incident = (await list_incidents(services, environment))[0]
+    trace = (await list_traces(services, environment))[0]
+    evidence = next(iter((await services.traces.load(trace["id"])).cited))
+    return [*SCREENS, f"/ui/incidents/{incident['id']}", f"/ui/traces/{trace['id']}", f"/ui/evidence/{evidence}"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"], indirect=True)
+async def test_every_screen_opens_and_is_readable_for_all(tab: Tab, services: Services, asked: str) -> None:
+    for path in await _every_screen(services, asked):
+        page = await tab.open(path)
+        assert await page.locator("h1").count() == 1, path
+        assert await tab.check_access() == [], path
+        assert await page.locator("main img, main [onload], main script").count() == 0, path
+
+
+async def test_a_telephone_needs_no_sideways_scrolling(tab: Tab, services: Services, asked: str) -> None:
+    await tab.page.set_viewport_size({"width": 360, "height": 740})
+    for path in await _every_screen(services, asked):
+        page = await tab.open(path)
+        wide = await page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 360, f"{path} is {wide} px wide"
+
+
+async def test_runs_are_worked_by_keyboard_alone(tab: Tab, services: Services, asked: str) -> None:
+    page = await tab.open("/")
+    await page.locator("h1").click()
+    await page.keyboard.press("g")
+    await page.keyboard.press("r")
+    await page.wait_for_url("**/ui/traces")
+    await page.keyboard.press("j")
+    await expect(page.locator("[data-item]:focus")).to_have_count(1)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile(r"/ui/traces/trc_"))
+    await page.wait_for_selector("html[data-script=ready]")
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    name = await page.locator(".tree a:focus .n").inner_text()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#stage h2").first).to_have_text(name)
+    assert "stage=" in page.url
+    await page.keyboard.press("?")
+    await expect(page.locator("dialog#keys")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("u")
+    await page.wait_for_url("**/ui/traces")
+
+
+async def test_facets_narrow_the_list_and_stay_in_the_address(tab: Tab, asked: str) -> None:
+    page = await tab.open("/ui/traces")
+    await page.locator(".facets a", has_text=asked).click()
+    await page.wait_for_url(f"**environment={asked}*")
+    await expect(page.locator("table.rows tbody tr")).to_have_count(1)
+    await page.reload()
+    await expect(page.locator("table.rows tbody tr")).to_have_count(1)
+    await expect(page.locator("table.rows")).to_contain_text("onerror=alert(1)")
+
+
+async def test_a_claim_shows_its_records_where_it_stands(tab: Tab, services: Services, asked: str) -> None:
+    incident = (await list_incidents(services, asked))[0]
+    page = await tab.open(f"/ui/incidents/{incident['id']}")
+    first = page.locator("details.claim").first
+    await expect(first.locator(".records li").first).to_be_hidden()
+    await first.locator("summary").click()
+    await expect(first.locator(".records li").first).to_be_visible()
+    await first.locator(".records a.id").first.click()
+    await page.wait_for_url("**/ui/evidence/**")
+
+
+async def test_rows_come_by_themselves(tab: Tab, client: httpx.AsyncClient, asked: str) -> None:
+    page = await tab.open(f"/ui/traces?environment={asked}")
+    rows = page.locator("table.rows tbody tr")
+    await expect(rows).to_have_count(1)
+    await client.post("/chat", json={"question": "and now?", "environment": asked})
+    await expect(rows).to_have_count(2, timeout=60_000)
