@@ -1,6 +1,6 @@
 # Everything a person needs: `make help` lists it. The first target that is run makes .venv (tools/bootstrap).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint bench docs docs-check clean
+.PHONY: help setup demo test test-long lint bench docs docs-check screens clean
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 BIN := .venv/bin
@@ -35,6 +35,9 @@ bench: setup ## Run every fault of the shop on a cold stack and score the answer
 
 docs: setup ## Write the generated tables of README.md and docs/
 	@$(BIN)/python tools/docs.py
+
+screens: setup ## Take the pictures of docs/screens.md, of the example shop in a headless Chromium
+	@$(BIN)/python tools/screens.py
 
 docs-check: setup ## Check that the generated tables are fresh
 	@$(BIN)/python tools/docs.py --check

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from agents.plain import show_plain
 from api.pages.wording import tell_seconds
@@ -31,11 +33,11 @@ class Scale:
 
     def place(self, moment_us: float) -> float:
         """Return where a moment lies."""
-        for begin, end, left, right in self.stretches:
-            if moment_us <= end:
-                share = (max(moment_us, begin) - begin) / max(1, end - begin)
-                return left + share * (right - left)
-        return _WIDTH
+        at = bisect_left(self.stretches, moment_us, key=lambda stretch: stretch[1])
+        if at == len(self.stretches):
+            return _WIDTH
+        begin, end, left, right = self.stretches[at]
+        return left + (max(moment_us, begin) - begin) / max(1, end - begin) * (right - left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +92,34 @@ def _make_scale(view: TraceView, stages: Sequence[StageView]) -> Scale:
     # Only what has nothing under it: a stage that waits for a person spans the pause, its work does not.
     spans = sorted((stage.start_us, _ends_us(stage)) for stage in stages if not stage.stages)
     begin = min([view.started_us, *(start for start, _ in spans)])
-    busy: list[tuple[int, int]] = []
-    for start, end in [(begin, begin), *spans]:
-        if busy and start <= busy[-1][1]:
-            busy[-1] = (busy[-1][0], max(busy[-1][1], end))
+    work = max(1, sum(end - start for start, end in _join([(begin, begin), *spans], 0)))
+    return _lay_out(_join([(begin, begin), *spans], int(work * _IDLE_SHARE)), max(1, int(work * _IDLE_SHARE)))
+
+
+def _join(spans: Sequence[tuple[int, int]], idle_us: int) -> list[tuple[int, int]]:
+    """Return spans in order, those joined that are no further apart than that."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start - joined[-1][1] <= idle_us:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
-            busy.append((start, end))
-    work = max(1, sum(end - start for start, end in busy))
-    return _lay_out(busy, max(1, int(work * _IDLE_SHARE)))
+            joined.append((start, end))
+    return joined
 
 
-def _lay_out(busy: Sequence[tuple[int, int]], longest_idle: int) -> Scale:
-    pieces: list[tuple[int, int, float]] = []
-    for at, (start, end) in enumerate(busy):
-        pieces.append((start, end, float(max(1, end - start))))
-        if at + 1 < len(busy):
-            idle = busy[at + 1][0] - end
-            pieces.append((end, busy[at + 1][0], float(min(idle, longest_idle))))
-    whole = sum(weight for _, _, weight in pieces)
-    stretches, cuts, left = [], [], 0.0
-    for begin, end, weight in pieces:
-        width = _WIDTH * weight / whole
-        stretches.append((begin, end, left, left + width))
-        if end - begin > weight * 1.5 and weight == longest_idle:
-            cuts.append((round(left, 1), round(width, 1), (end - begin) / SECOND_US))
+def _lay_out(busy: Sequence[tuple[int, int]], idle_us: int) -> Scale:
+    whole = sum(max(1, end - start) for start, end in busy) + idle_us * (len(busy) - 1)
+    stretches: list[tuple[int, int, float, float]] = []
+    cuts: list[tuple[float, float, float]] = []
+    left = 0.0
+    for start, end in busy:
+        if stretches:
+            before, width = stretches[-1][1], _WIDTH * idle_us / whole
+            stretches.append((before, start, left, left + width))
+            cuts.append((round(left, 1), round(width, 1), (start - before) / SECOND_US))
+            left += width
+        width = _WIDTH * max(1, end - start) / whole
+        stretches.append((start, end, left, left + width))
         left += width
     return Scale(tuple(stretches), tuple(cuts))
 
