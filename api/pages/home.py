@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from agents import replies, watch
 from api.auth import Session
+from api.pages.chat import incident_address, read_question
 from api.pages.render import Pages, usual_environment
-from domain.errors import AccessError, QuestionError
+from domain.errors import QuestionError
 
 _RECENT = 12
 
@@ -45,17 +45,8 @@ def add_home(router: APIRouter, pages: Pages) -> None:
     @router.post("/ask")
     async def ask(request: Request, session: Session = Depends(gate.page)) -> Response:
         fields = await gate.form(request, session)
-        if not session.key.may("ask"):
-            raise AccessError(f"Your key has the role {session.key.role!r}, which may not ask.")
         try:
-            question = replies.make_question(
-                fields.get("question", ""),
-                fields.get("environment", "").strip(),
-                at_us=replies.read_time("at", fields.get("at", "").strip()),
-                from_us=replies.read_time("from", fields.get("from", "").strip()),
-                to_us=replies.read_time("to", fields.get("to", "").strip()),
-            )
-            answer = await pages.desk.ask(question)
+            answer = await pages.desk.ask(read_question(session, fields))
         except QuestionError as exc:
             return await home(session, 422, str(exc), fields)
-        return RedirectResponse(f"/ui/incidents/{quote(str(answer['incident_id']))}", 303)
+        return RedirectResponse(incident_address(answer), 303)

@@ -75,7 +75,7 @@ def add_incidents(router: APIRouter, pages: Pages) -> None:
             body=body,
             chains=[make_chain(cause) for cause in body.get("verdict", {}).get("causes", [])],
             claims=told_claims(body),
-            cited=await _load_cited(services, incident["environment"], body),
+            cited=await load_cited(services, incident["environment"], body),
             picture=Markup(picture),  # noqa: S704 - every name in it is escaped (graph/picture.py)
         )
 
@@ -104,7 +104,7 @@ def make_chain(cause: Mapping[str, Any]) -> list[Hop]:
     return chain
 
 
-async def _load_cited(services: Services, environment: str, body: Mapping[str, Any]) -> dict[str, Evidence]:
+async def load_cited(services: Services, environment: str, body: Mapping[str, Any]) -> dict[str, Evidence]:
     """Return what the answer cites, as it was found; what is no longer known is left out."""
     ids = list(dict.fromkeys(_cited_ids(body)))[:_SHOWN_EVIDENCE]
 

@@ -35,6 +35,7 @@ class Place:
 
 MENU: Sequence[Place] = (
     Place("/", "Ask", "a", "M4 5h16v11H9l-5 4z"),
+    Place("/ui/chat", "Chat", "c", "M3 5h12v8H8l-5 4zM9 16h7l5 3V9h-3"),
     Place("/ui/incidents", "Incidents", "i", "M12 4 21 20H3zM12 10v5M12 17.5v.5"),
     Place("/ui/symptoms", "Symptoms", "s", "M3 12h4l3-8 4 16 3-8h4"),
     Place("/ui/traces", "Runs", "r", "M4 6h9M7 12h9M10 18h10"),
@@ -44,6 +45,8 @@ MENU: Sequence[Place] = (
         "t",
         "M5 18a2.5 2.5 0 1 0 0-.1M12 6a2.5 2.5 0 1 0 0-.1M19 18a2.5 2.5 0 1 0 0-.1M6 16l5-8M13 8l5 8",
     ),
+    Place("/ui/logs", "Logs", "l", "M5 5h14M5 10h14M5 15h9M5 20h6"),
+    Place("/ui/code", "Code", "o", "M8 7l-5 5 5 5M16 7l5 5-5 5M13 5l-2 14"),
 )
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from agents import replies
 from api.auth import Session
+from api.pages.compare import compare_runs
 from api.pages.facets import Choice, choose
 from api.pages.render import Pages
 from api.pages.waterfall import draw_waterfall, find_stage
@@ -17,6 +18,7 @@ from api.pages.wording import ACTION_NAMES, OUTCOMES
 from domain.times import LATEST_US
 
 _LOOKED_AT = 500
+_OTHERS = 100
 _FACETS: tuple[Choice[dict[str, Any]], ...] = (
     Choice("outcome", "Verdict", lambda line: (line["outcome"],), OUTCOMES),
     Choice("action", "Judge", lambda line: (line["action"],), ACTION_NAMES),
@@ -39,6 +41,21 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
         older = found[-1]["started"] if len(found) == _LOOKED_AT else ""
         return pages.render(
             "runs.html", session, chosen=chosen, live=live == "1" and not before, looked_at=_LOOKED_AT, older=older
+        )
+
+    @router.get("/ui/compare")
+    async def compare_page(a: str, b: str = "", session: Session = Depends(gate.page)) -> Response:
+        left = await services.traces.load(a)
+        right = await services.traces.load(b) if b else None
+        recent = [] if right else await replies.list_traces(services, "", _OTHERS)
+        others = sorted((run for run in recent if run["id"] != a), key=lambda run: run["question"] != left.question)
+        return pages.render(
+            "compare.html",
+            session,
+            left=left,
+            right=right,
+            comparison=compare_runs(left, right) if right else None,
+            others=others,
         )
 
     @router.get("/ui/traces/{trace_id}")

@@ -80,6 +80,65 @@ function onClick(event) {
   else choose(row);
 }
 
+// A question is sent by script so that each agent's progress can be shown; in the end the answer's own page is opened.
+async function ask(form) {
+  const told = document.createElement("ol");
+  told.className = "progress";
+  told.setAttribute("role", "status");
+  form.querySelector(".progress, .wrong")?.remove();
+  form.append(told);
+  const button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    const body = new URLSearchParams(new FormData(form));
+    const reply = await fetch(form.dataset.stream, { method: "POST", body, headers: { Accept: "text/event-stream" } });
+    if (!reply.ok) throw new Error(await reply.text());
+    await readEvents(reply.body, (name, data) => {
+      if (name === "answer") open(data.where);
+      else tell(told, data.agent ?? "", data.text, name === "error");
+    });
+  } catch {
+    tell(told, "", "The connection was lost. The answer may still come: see the incidents.", true);
+  }
+  button.disabled = false;
+}
+
+function open(where) {
+  location.assign(where);
+  if (new URL(where, location).href.split("#")[0] === location.href.split("#")[0]) location.reload();
+}
+
+function tell(list, agent, text, wrong) {
+  const line = document.createElement("li");
+  if (wrong) line.className = "wrong";
+  const name = document.createElement("b");
+  name.textContent = agent;
+  line.append(name, ` ${text}`);
+  list.append(line);
+}
+
+async function readEvents(stream, take) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const fields = Object.fromEntries(event.split("\n").map((line) => line.split(/: (.*)/s)));
+      if (fields.event && fields.data) take(fields.event, JSON.parse(fields.data));
+    }
+  }
+}
+
+function onSubmit(event) {
+  if (!event.target.dataset.stream) return;
+  event.preventDefault();
+  ask(event.target);
+}
+
+document.addEventListener("submit", onSubmit);
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", onClick);
 document.documentElement.dataset.script = "ready";

@@ -69,10 +69,12 @@ class Tab:
         await self.page.wait_for_selector("html[data-script=ready]")
         return self.page
 
-    async def check_access(self) -> list[str]:
-        """Return what axe-core finds on the open page: missing labels, too little contrast and the like."""
+    async def check_access(self, *rules: str) -> list[str]:
+        """Return what axe-core finds on the open page, by all its rules or by some: missing labels, contrast ..."""
         await self.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found: list[dict[str, Any]] = await self.page.evaluate("axe.run().then((found) => found.violations)")
+        options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+        run = "(options) => axe.run(options).then((found) => found.violations)"
+        found: list[dict[str, Any]] = await self.page.evaluate(run, options)
         return [f"{one['id']}: {node['html'][:120]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 

@@ -13,7 +13,7 @@ from agents.services import Services
 from tests.api.pages.conftest import Tab
 
 HOSTILE = "<img src=x onerror=alert(1)> why did checkout fail? \"'><svg onload=alert(1)>"
-SCREENS = ("/", "/ui/incidents", "/ui/symptoms", "/ui/traces", "/ui/topology")
+SCREENS = ("/", "/ui/chat", "/ui/incidents", "/ui/symptoms", "/ui/traces", "/ui/topology", "/ui/logs", "/ui/code")
 
 
 @pytest.fixture
@@ -28,16 +28,36 @@ async def _every_screen(services: Services, environment: str) -> list[str]:
     incident = (await list_incidents(services, environment))[0]
     trace = (await list_traces(services, environment))[0]
     evidence = next(iter((await services.traces.load(trace["id"])).cited))
-    return [*SCREENS, f"/ui/incidents/{incident['id']}", f"/ui/traces/{trace['id']}", f"/ui/evidence/{evidence}"]
+    place = f"environment={environment}"
+    return [
+        *SCREENS,
+        f"/ui/incidents/{incident['id']}",
+        f"/ui/traces/{trace['id']}",
+        f"/ui/traces/{trace['id']}?stage={(await services.traces.load(trace['id'])).stages[0].span_id}",
+        f"/ui/evidence/{evidence}",
+        f"/ui/chat?{place}&thread={incident['thread_id']}",
+        f"/ui/compare?a={trace['id']}",
+        f"/ui/compare?a={trace['id']}&b={trace['id']}",
+        f"/ui/topology?{place}",
+        f"/ui/logs?{place}",
+        f"/ui/logs?{place}&q=script",
+        f"/ui/logs?{place}&order=top",
+    ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"], indirect=True)
 async def test_every_screen_opens_and_is_readable_for_all(tab: Tab, services: Services, asked: str) -> None:
     for path in await _every_screen(services, asked):
         page = await tab.open(path)
         assert await page.locator("h1").count() == 1, path
         assert await tab.check_access() == [], path
         assert await page.locator("main img, main [onload], main script").count() == 0, path
+
+
+@pytest.mark.parametrize("scheme", ["dark"], indirect=True)
+async def test_dark_screens_have_contrast(tab: Tab, services: Services, asked: str) -> None:
+    for path in await _every_screen(services, asked):
+        await tab.open(path)
+        assert await tab.check_access("color-contrast") == [], path
 
 
 async def test_a_telephone_needs_no_sideways_scrolling(tab: Tab, services: Services, asked: str) -> None:
@@ -99,3 +119,41 @@ async def test_rows_come_by_themselves(tab: Tab, client: httpx.AsyncClient, aske
     await expect(rows).to_have_count(1)
     await client.post("/chat", json={"question": "and now?", "environment": asked})
     await expect(rows).to_have_count(2, timeout=60_000)
+
+
+async def test_a_conversation_shows_what_each_agent_does_and_goes_on(
+    tab: Tab, services: Services, incident: str
+) -> None:
+    page = await tab.open(f"/ui/chat?environment={incident}")
+    await page.get_by_label("Question").fill(f"why did payment fail? {HOSTILE}")
+    async with page.expect_navigation(url="**/ui/chat?thread=*"):
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.locator(".progress li").first).to_contain_text("planner")
+    await page.wait_for_selector("html[data-script=ready]")
+    await expect(page.locator(".asked")).to_contain_text("onerror=alert(1)")
+    await expect(page.locator(".answer .tag").first).to_have_text(re.compile("payment"))
+    await page.get_by_label("Question").fill("and now?")
+    await page.get_by_role("button", name="Ask").click()
+    await expect(page.locator(".asked")).to_have_count(2)
+    threads = {line["thread_id"] for line in await list_incidents(services, incident)}
+    assert len(threads) == 1
+
+
+async def test_a_question_that_cannot_be_asked_says_why(tab: Tab) -> None:
+    page = await tab.open("/")
+    await page.get_by_label("Question").fill("why? at 2026-13-45 10:42")
+    await page.get_by_role("button", name="Investigate").click()
+    await expect(page.locator(".progress .wrong")).to_contain_text("not a time")
+    await expect(page.get_by_label("Question")).to_have_value("why? at 2026-13-45 10:42")
+
+
+async def test_logs_are_found_by_text_and_by_what_is_new(tab: Tab, asked: str) -> None:
+    page = await tab.open(f"/ui/logs?environment={asked}")
+    await expect(page.locator("ol.lines li").first).to_contain_text("KeyError <script>alert(1)</script>")
+    await page.get_by_label("Text or meaning").fill("no such words")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".empty")).to_be_visible()
+    await page.goto(f"{tab.address}/ui/logs?environment={asked}")
+    await page.get_by_role("link", name="New").click()
+    await page.wait_for_url("**order=new*")
+    await expect(page.locator("table.rows tbody tr")).to_have_count(1)
