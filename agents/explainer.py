@@ -1,11 +1,17 @@
-"""The explainer: turns the verdict into claims, each with its evidence, and claims into an answer. No model needed."""
+"""The explainer: turns the verdict into claims, each with its evidence, and claims into an answer. No model is needed.
+
+Where one is set, it may doubt the verdict and word the answer; the claims and what code says of them stay in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from agents.diagnose import symptom_ref
+from agents.doubting import doubt_verdict
 from agents.state import Deps, Plan, State
+from agents.told import Told
+from agents.wording import word_answer
 from diagnosis.ranking import Candidate
 from diagnosis.signals import Ref
 from diagnosis.verdict import hops_of
@@ -19,7 +25,9 @@ _CAUSE_CLAIMS = 4
 
 async def explain(state: State, deps: Deps) -> State:
     """Write the claims and the answer."""
-    verdict, plan = state["verdict"], state["plan"]
+    plan = state["plan"]
+    doubted = await doubt_verdict(deps.models, state["verdict"], plan, state["ranking"])
+    verdict = doubted.verdict
     claims = write_claims(verdict, plan, state["ranking"], state["cited"], deps.desk.found)
     claims += state.get("code", ())
     current_trace().decide(
@@ -29,7 +37,17 @@ async def explain(state: State, deps: Deps) -> State:
         alternatives=[],
         inputs={"evidence": len(deps.desk.found)},
     )
-    return {"claims": tuple(claims), "answer": write_answer(verdict, plan, claims, state.get("runbook"))}
+    told = await word_answer(
+        deps.models, verdict, plan, claims, deps.desk.found, write_headline(verdict, plan), _language(state)
+    )
+    if verdict.outcome != state["verdict"].outcome:
+        current_trace().conclude(verdict.outcome, [c.service for c in verdict.causes], verdict.reasons)
+    return {"verdict": verdict, "claims": tuple(claims), "told": told, "doubt": doubted.gap}
+
+
+def _language(state: State) -> str:
+    language = state["question"].language
+    return "en" if language == "?" else language
 
 
 def write_claims(
@@ -76,9 +94,17 @@ def _hop_claims(cause: Cause, found: Mapping[str, Evidence]) -> list[Claim]:
     return claims
 
 
-def write_answer(verdict: Verdict, plan: Plan, claims: Sequence[Claim], runbook: RunbookMatch | None) -> str:
-    """Return the answer as text: the verdict first, then the chain, the claims, what was ruled out and not seen."""
-    lines = [_headline(verdict, plan)]
+def write_answer(
+    verdict: Verdict, plan: Plan, claims: Sequence[Claim], runbook: RunbookMatch | None, told: Told | None = None
+) -> str:
+    """Return the answer as text: the verdict first, then the chain, the claims, what was ruled out and not seen.
+
+    What a model told comes first, below the outcome, which no model words.
+    """
+    lines = [f"{verdict.outcome}: {told.headline}"] if told and told.headline else []
+    if told:
+        lines.extend(f"- {sentence.text} [{', '.join(sentence.evidence)}]" for sentence in told.sentences)
+    lines.append(write_headline(verdict, plan))
     lines.extend(f"Causal chain: {' -> '.join(c.path)} (since {format_us(c.onset_us)})." for c in verdict.causes)
     if claims:
         lines.append("What the records show:")
@@ -97,7 +123,8 @@ def write_answer(verdict: Verdict, plan: Plan, claims: Sequence[Claim], runbook:
     return "\n".join(lines)
 
 
-def _headline(verdict: Verdict, plan: Plan) -> str:
+def write_headline(verdict: Verdict, plan: Plan) -> str:
+    """Return the verdict in a sentence or two."""
     if plan.clarification:
         return plan.clarification
     match verdict.outcome:

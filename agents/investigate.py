@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.graph import build_graph
 from agents.question import Question, bounds_of
+from agents.reading import read_question
 from agents.state import Deps, Plan, State
 from domain.errors import CausegraphError, QuestionError
 from domain.settings import Settings
@@ -18,6 +19,10 @@ from domain.times import MINUTE_US, format_us, to_us
 from domain.verdict import Cause, Verdict
 from graph.topology import TopologyGraph
 from indexer.search import CodeSearch
+from inference.budget import Budget
+from inference.build import ChatModels
+from inference.desk import ModelDesk
+from inference.guard import Guard
 from ingest.topology import TopologyProjection
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
@@ -61,6 +66,8 @@ class Investigator:
         evidence: EvidenceStore,
         incidents: IncidentStore,
         sink: Sink,
+        models: ChatModels,
+        guard: Guard,
         code: CodeSearch | None = None,
     ) -> None:
         self._settings = settings
@@ -72,6 +79,8 @@ class Investigator:
         self._evidence = evidence
         self._incidents = incidents
         self._sink = sink
+        self._models = models
+        self._guard = guard
         self._code = code
         self._team = build_graph()
 
@@ -93,6 +102,8 @@ class Investigator:
             ledger = SearchLedger()
             telemetry = self._telemetry.as_of(question.at_us)
             desk = EvidenceDesk(telemetry, self._graph, question.environment, self._code)
+            models = ModelDesk(self._models, self._guard, Budget(self._settings))
+            question = await read_question(question, models, telemetry)
             deps = Deps(
                 telemetry=telemetry,
                 graph=self._graph,
@@ -100,6 +111,7 @@ class Investigator:
                 ledger=ledger,
                 library=self._library,
                 lookback_us=self._settings.lookback_minutes * MINUTE_US,
+                models=models,
                 code=self._code,
             )
             state: State = {"question": question, "round": 0, "reports": {}}
@@ -109,7 +121,7 @@ class Investigator:
                 else:
                     for agent in chunk:
                         yield Progress(str(agent), _last_decision(str(agent)))
-            body = await self._finish(question, state, desk, trace.id, behind, began)
+            body = await self._finish(question, state, deps, trace.id, behind, began)
         yield Answer(body)
 
     async def _wait_for_watermark(self) -> tuple[str, ...]:
@@ -127,11 +139,12 @@ class Investigator:
         self,
         question: Question,
         state: State,
-        desk: EvidenceDesk,
+        deps: Deps,
         trace_id: str,
         behind: tuple[str, ...],
         began: float,
     ) -> dict[str, Any]:
+        desk, budget = deps.desk, deps.models.budget
         cited = {i for claim in state["claims"] for i in claim.evidence}
         cited |= {i for cause in state["verdict"].causes for i in cause.evidence}
         cited |= {i for cause in state["verdict"].causes for ids in cause.hop_evidence.values() for i in ids}
@@ -140,8 +153,12 @@ class Investigator:
         current_trace().evidence(sorted(desk.found))
         current_trace().evidence([e.id for e in kept], cited=True)
         await self._evidence.save(kept, {e.id: desk.records[e.id] for e in kept}, found_by=trace_id)
-        body = _answer_body(question, state, trace_id, behind)
-        body["budget"] = {"seconds": round(time.perf_counter() - began, 3), "tokens": 0, "cost": 0.0}
+        body = _answer_body(question, state, trace_id, (*behind, *deps.models.lost))
+        body["budget"] = {
+            "seconds": round(time.perf_counter() - began, 3),
+            "tokens": budget.tokens,
+            "cost": round(budget.cost, 6),
+        }
         incident = Incident(
             id=question.incident_id or make_incident_id(),
             environment=question.environment,
@@ -190,7 +207,7 @@ def _answer_body(question: Question, state: State, trace_id: str, behind: tuple[
     verdict, judgement, runbook = state["verdict"], state["judgement"], state.get("runbook")
     return {
         "answer": state["answer"],
-        "language": "en",
+        "language": told.language if (told := state.get("told")) and told.headline else "en",
         "environment": question.environment,
         "thread_id": question.thread_id,
         "incident_id": question.incident_id,

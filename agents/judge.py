@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from agents.explainer import write_answer
 from agents.state import Deps, Plan, State
+from agents.told import Told
 from diagnosis.ranking import Candidate
 from diagnosis.verdict import in_order
 from domain.errors import CausegraphError
@@ -19,13 +21,16 @@ from review.facts import chain_links, from_bytes
 from tracing.trace import current_trace
 
 _MAX_ROUNDS = 2
+_ENGLISH_ONLY = "The question does not read as English. Without the words of a language model, answers are in English."
 
 
 async def judge_answer(state: State, deps: Deps) -> State:
     """Check every claim, cut those that do not hold, and settle the action."""
     plan, verdict = state["plan"], state["verdict"]
+    told, doubt = state.get("told"), state.get("doubt", "")
     hops = (ids for cause in verdict.causes for ids in cause.hop_evidence.values())
-    cited = [*(i for claim in state["claims"] for i in claim.evidence), *(i for ids in hops for i in ids)]
+    sayings = (*state["claims"], *(told.sentences if told else ()))
+    cited = [*(i for claim in sayings for i in claim.evidence), *(i for ids in hops for i in ids)]
     ids = [i for i in dict.fromkeys(cited) if i in deps.desk.found]
     try:
         changed = dict(zip(ids, await asyncio.gather(*(_recheck(i, deps) for i in ids)), strict=True))
@@ -35,11 +40,24 @@ async def judge_answer(state: State, deps: Deps) -> State:
     order = _in_order(verdict, plan, state["ranking"])
     said = judge_by_code(verdict, state["claims"], run_of(state, deps, changed), in_order=order, unchecked=unchecked)
     action = choose_action(plan, verdict, said.scores, bool(unchecked))
-    gaps = (*said.gaps, *verdict.not_seen)
+    if doubt and action == "ALLOW_ANSWER":
+        action = "ALLOW_WITH_WARNING"
+    told = _with_standing(told, changed, bool(unchecked)) if told else None
+    gaps = (*said.gaps, *(told.cut if told else ()), *([doubt] if doubt else ()), *verdict.not_seen)
     judgement = Judgement(action, said.scores, gaps, strengths=said.strengths)
     current_trace().judge(judgement)
-    answer = write_answer(verdict, plan, said.kept, state.get("runbook"))
-    return {"judgement": judgement, "claims": said.kept, "answer": answer, "again": _look_again(state)}
+    answer = write_answer(verdict, plan, said.kept, state.get("runbook"), told)
+    if state["question"].language != "en" and not (told and told.headline):
+        answer += f"\n{_ENGLISH_ONLY}"
+    again = _look_again(state)
+    return {"judgement": judgement, "claims": said.kept, "answer": answer, "again": again, "told": told}
+
+
+def _with_standing(told: Told, changed: Mapping[str, str], unchecked: bool) -> Told:
+    """Cut the sentences of a model whose records are no longer what they were; all, where that could not be checked."""
+    kept = tuple(s for s in told.sentences if not unchecked and not any(changed.get(i) for i in s.evidence))
+    gone = [f"cut: {s.text[:120]} (its records have changed)" for s in told.sentences if s not in kept]
+    return replace(told, sentences=kept, headline="" if unchecked else told.headline, cut=(*told.cut, *gone))
 
 
 def run_of(state: State, deps: Deps, changed: Mapping[str, str]) -> Run:

@@ -50,7 +50,7 @@ async def plan_investigation(state: State, deps: Deps) -> State:
     services = sorted({*heard, *(service for call in calls for service in call)})
     extent = await telemetry.span_extent(environment, search)
     operations = await deps.ledger.note("operations", search, telemetry.entry_names(environment, search))
-    subject = find_subject(question.text, services, operations)
+    subject, guessed = with_hints(find_subject(question.text, services, operations), question, services)
     current_trace().decide(
         what=f"look at {_subject_words(subject)}",
         why="the question names it"
@@ -73,6 +73,10 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         found, spans = extent
         symptoms = await _request_symptoms(question, Window(found.start_us, end), subject, deps, (spans, start))
     symptom, elsewhere = choose_symptom(symptoms, subject, start, end)
+    if symptom is None and guessed and symptoms:
+        # A guess about what was meant hides no trouble that there is.
+        subject = Subject()
+        symptom, elsewhere = choose_symptom(symptoms, subject, start, end)
     if symptom is not None and start is None and _is_over(symptom, end, question.text):
         elsewhere, symptom = (symptom, *elsewhere), None
     if symptom is not None and symptom.kind in ("errors", "latency"):
@@ -93,6 +97,14 @@ async def plan_investigation(state: State, deps: Deps) -> State:
     plan = replace(plan, seq=await telemetry.head_seq(), reporting=reporting)
     _record_choice(plan, symptoms)
     return {"plan": plan, "round": round_number + 1}
+
+
+def with_hints(subject: Subject, question: Question, services: Sequence[str]) -> tuple[Subject, bool]:
+    """Return what a question is about, and whether that is a guess: what it names comes before what it seems to mean."""
+    meant = tuple(name for name in question.about if name in services)
+    if subject.services or subject.operations or not meant:
+        return subject, False
+    return Subject(services=meant), question.guessed
 
 
 def _is_over(symptom: Symptom, end: int, text: str) -> bool:

@@ -30,7 +30,11 @@ _AROUND_US = 15 * MINUTE_US
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as it was asked. `from_us`/`to_us` bound the incident, `at_us` is the moment of asking."""
+    """A question as it was asked. `from_us`/`to_us` bound the incident, `at_us` is the moment of asking.
+
+    `about` are services that it means without naming them, as its thread or a model says; `guessed` says that this is no
+    more than a guess. `language` is that of the question (ISO 639-1), as far as it is known.
+    """
 
     text: str
     environment: str
@@ -39,6 +43,9 @@ class Question:
     to_us: int | None = None
     thread_id: str = ""
     incident_id: str = ""
+    about: tuple[str, ...] = ()
+    guessed: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from graph.topology import TopologyGraph
     from indexer.search import CodeSearch
     from ingest.agent_intake import AgentIntake
+    from inference.build import ChatModels
+    from inference.guard import Guard
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
@@ -68,6 +70,8 @@ class Services:
     traces: TraceStore
     keys: KeyStore
     symptoms: SymptomStore
+    models: ChatModels
+    guard: Guard
     sources: Sources = field(default_factory=Sources)
     embedder: Embedder | None = None
     vectors: VectorStore | None = None
@@ -88,6 +92,8 @@ class Services:
             evidence=self.evidence,
             incidents=self.incidents,
             sink=self.traces.sink(),
+            models=self.models,
+            guard=self.guard,
             code=self.code,
         )
 

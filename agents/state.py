@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
 
 from agents.question import Question, Subject
+from agents.told import Told
 from diagnosis.ranking import Candidate
 from diagnosis.signals import Ref, Signal
 from diagnosis.symptom import Symptom
@@ -15,6 +16,7 @@ from domain.times import Window
 from domain.verdict import Claim, Judgement, RunbookMatch, Verdict
 from graph.topology import TopologyGraph
 from indexer.search import CodeSearch
+from inference.desk import ModelDesk
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
 from runbooks.library import Library
@@ -83,6 +85,7 @@ class Deps:
     ledger: SearchLedger
     library: Library
     lookback_us: int
+    models: ModelDesk
     code: CodeSearch | None = None
 
 
@@ -104,6 +107,8 @@ class State(TypedDict, total=False):
     verdict: Verdict
     code: tuple[Claim, ...]
     runbook: RunbookMatch | None
+    told: Told | None
+    doubt: str
     answer: str
     claims: tuple[Claim, ...]
     judgement: Judgement

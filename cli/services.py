@@ -54,7 +54,11 @@ async def open_services(settings: Settings, progress: Progress = lambda line: No
             with suppress(GraphUnavailable, TimeoutError):
                 async with asyncio.timeout(_PING_SECONDS):
                     await graph.ping()
-            yield build_services(settings, database, graph)
+            services = build_services(settings, database, graph)
+            try:
+                yield services
+            finally:
+                await services.models.close()
         finally:
             await graph.close()
 
@@ -170,8 +174,9 @@ async def _revive(settings: Settings) -> None:
 def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
     """Build every service once, on two open servers."""
     from agents.services import Services
-    from inference.build import build_embedder
     from ingest.agent_intake import AgentIntake
+    from inference.build import ChatModels, build_embedder
+    from inference.guard import Guard
     from ingest.insights import insight_queue
     from ingest.log_rules import load_log_rules
     from ingest.rule_alerts import RuleAlerts
@@ -194,7 +199,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
 
-    embedder, vectors = build_embedder(settings), VectorStore(database)
+    embedder, vectors, models = build_embedder(settings), VectorStore(database), ChatModels(settings)
     dead_letters = DeadLetters(settings.data_dir / "dead-letters")
     spool = SpooledStore(
         IngestStore(database),
@@ -228,6 +233,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         followers=(
             Retention(database, settings.retention_days),
             RuleAlerts(database, spool),
+            models,
             *(
                 (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))
                 if embedder
@@ -235,6 +241,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             ),
         ),
         symptoms=SymptomStore(database),
+        models=models,
+        guard=Guard(settings.mask_patterns, masking=settings.mask_secrets),
     )
 
 

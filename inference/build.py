@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from domain.embedding import MAX_DIMENSION, Embedder
-from domain.errors import SettingsError
+from domain.errors import ModelError, SettingsError
 from domain.settings import Settings
 
 if TYPE_CHECKING:
     from inference.model import ServedModel
     from inference.wire import Wire
+
+logger = logging.getLogger(__name__)
 
 type Role = Literal["plan", "explain"]
 
@@ -96,6 +100,16 @@ class ChatModels:
         if name is None:
             return ()
         return tuple(self._models[one] for one in dict.fromkeys((name, self._fallback)) if one is not None)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Load the models, so that the first question need not wait for it, and hold them until `stop` is set."""
+        if any(self._names.values()):
+            for model in self._models.values():
+                try:
+                    await model.load()
+                except ModelError as exc:
+                    logger.warning("A language model could not be loaded.", extra={"reason": str(exc)})
+        await stop.wait()
 
     async def close(self) -> None:
         """Close the connections that were opened."""

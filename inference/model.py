@@ -29,7 +29,7 @@ from inference.loading import Loading
 from inference.wire import ChatRequest, Piece, Wire
 
 _TRIES = 3
-_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.2
 _PER_MESSAGE = 12  # characters that a template puts around a message
 _USUAL_CHARACTERS = 3.0  # per token, until the server has counted some
 _LEARNING = 0.2

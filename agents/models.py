@@ -1,0 +1,54 @@
+"""What agents ask models for: the forms of their replies, and the prompts that go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inference.prompts import load_prompt
+
+_PROMPTS = Path(__file__).parent / "prompts"
+
+UNDERSTAND = load_prompt(_PROMPTS / "understand.md")
+WORD = load_prompt(_PROMPTS / "word.md")
+DOUBT = load_prompt(_PROMPTS / "doubt.md")
+
+type Intent = Literal["why", "count", "changes", "logs", "templates", "calls", "runbook", "code", "other"]
+
+
+class _Form(BaseModel):
+    # Grammars of model servers hold objects, enums, integers with bounds, and lengths; all else is checked here.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Understanding(_Form):
+    """What a question asks for."""
+
+    intent: Intent
+    language: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+    minutes_ago: Annotated[int, Field(ge=-1, le=43_200)]
+    services: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=5)]
+
+
+class Sentence(_Form):
+    """One fact and the records that hold it."""
+
+    evidence: Annotated[list[Annotated[str, Field(max_length=8)]], Field(min_length=1, max_length=6)]
+    text: Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class Wording(_Form):
+    """An answer in words."""
+
+    headline: Annotated[str, Field(min_length=1, max_length=300)]
+    sentences: Annotated[list[Sentence], Field(max_length=8)]
+
+
+class Doubt(_Form):
+    """What a reviewer of numbers thinks of a verdict."""
+
+    look_at: Literal["nothing", "logs", "metrics", "requests", "changes", "topology"]
+    opinion: Literal["agree", "too_sure", "need_more"]
+    why: Literal["none", "close_rival", "order", "inferred_hops", "few_requests", "missing_sources"]

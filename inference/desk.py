@@ -1,0 +1,156 @@
+"""What one investigation asks of models: typed answers or none, within its budget, and a word on what was missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import (
+    ModelBusy,
+    ModelError,
+    ModelLoadFailed,
+    ModelMissing,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+    ReplyCut,
+    ReplyInvalid,
+)
+from inference.budget import Budget
+from inference.guard import Guard
+from inference.prompts import Prompt
+from tracing.trace import current_trace
+
+if TYPE_CHECKING:
+    from inference.build import ChatModels, Role
+    from inference.model import ServedModel
+
+logger = logging.getLogger(__name__)
+
+_PROBLEMS = 5
+_SHOWN_REPLY = 2_000
+_CHARACTERS_PER_TOKEN = 3
+_RULES = 1_000  # characters of what is said beside prompt, schema and text
+# After one of these a model is not asked again in the same investigation: the next call would only wait as long.
+_GIVEN_UP = (ModelBusy, ModelLoadFailed, ModelMissing, ModelRefused, ModelTimeout, ModelUnavailable)
+
+
+class ModelDesk:
+    """Asks the model of a role, and its fallback where it fails. Never raises ModelError: without an answer it is None.
+
+    `lost` says what was not answered and why, a line for each.
+    """
+
+    def __init__(self, models: ChatModels, guard: Guard, budget: Budget) -> None:
+        self._models = models
+        self._given_up: set[str] = set()
+        self.guard = guard
+        self.budget = budget
+        self.lost: list[str] = []
+
+    def has(self, role: Role) -> bool:
+        """Say whether a model is set for a role."""
+        return self._models.has(role)
+
+    def room(self, prompt: Prompt, form: type[BaseModel]) -> int:
+        """Return about how many characters of text fit into a request."""
+        settings = self.budget.settings
+        tokens = 0.85 * (settings.chat_context_tokens - settings.chat_answer_tokens)
+        fixed = len(prompt.text) + len(json.dumps(form.model_json_schema())) + _RULES
+        return max(0, int(tokens * _CHARACTERS_PER_TOKEN) - fixed)
+
+    async def ask[T: BaseModel](
+        self, role: Role, prompt: Prompt, form: type[T], text: str, *, what: str, rule: str = "", max_tokens: int = 0
+    ) -> T | None:
+        """Return a reply of the form, or None. `what` names in `lost` what is missing without it.
+
+        `text` is what the model reads, telemetry in it marked (`Guard.mark`), and `rule` what goes with the marks.
+        """
+        why = "no model is set"
+        for model in self._models.for_role(role):
+            if model.model_name in self._given_up:
+                continue
+            try:
+                return await self._ask(model, prompt, form, text, rule, max_tokens)
+            except ModelError as exc:
+                # What the server said, and where it is, is for the log and the trace.
+                why = str(type(exc)())
+                logger.warning("A language model could not be used.", extra={"role": role, "reason": str(exc)})
+                if isinstance(exc, _GIVEN_UP):
+                    self._given_up.add(model.model_name)
+        self.lost.append(f"{what}: {why}")
+        return None
+
+    async def _ask[T: BaseModel](
+        self, model: ServedModel, prompt: Prompt, form: type[T], text: str, rule: str, max_tokens: int
+    ) -> T:
+        from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+
+        schema = form.model_json_schema()
+        # The server's grammar holds the form; the model has to see it as well to fill it sensibly.
+        told = (
+            f"Answer with one JSON object of this schema and nothing else:\n{json.dumps(schema, separators=(',', ':'))}"
+        )
+        system = "\n\n".join(part for part in (prompt.text, rule, told) if part)
+        messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(text)]
+        problem = ""
+        for _ in range(2):
+            reply, finish = await self._call(model, prompt, messages, schema, max_tokens)
+            try:
+                if finish == "length":
+                    raise ReplyCut(f"{model.model_name} did not come to an end within its tokens.")
+                return form.model_validate_json(reply)
+            except ValidationError as exc:
+                problem = _problems(exc)
+            except ReplyCut as exc:
+                problem, reply = f"{exc} Be shorter.", ""
+            messages = [*messages[:2], *self._repair(reply, problem)]
+        raise ReplyInvalid(f"{model.model_name} did not answer in the form that was asked for: {problem[:200]}")
+
+    def _repair(self, reply: str, problem: str) -> list[Any]:
+        from langchain_core.messages import AIMessage, HumanMessage
+
+        asked = f"That was rejected: {self.guard.clean(problem, 800)}\nSend the corrected JSON object and nothing else."
+        said = [AIMessage(self.guard.clean(reply, _SHOWN_REPLY))] if reply else []
+        return [*said, HumanMessage(asked)]
+
+    async def _call(
+        self, model: ServedModel, prompt: Prompt, messages: list[Any], schema: Any, max_tokens: int
+    ) -> tuple[str, str]:
+        """Return (the reply, why it ended); whatever comes of it is counted and recorded."""
+        bound = max_tokens or model.answer_tokens
+        self.budget.check(sum(len(m.content) for m in messages) // _CHARACTERS_PER_TOKEN + bound)
+        read = written = 0
+        began = time.monotonic()
+        facts = {"prompt": prompt.name, "version": prompt.version, "digest": prompt.digest, "model": model.model_name}
+        with current_trace().stage("model", **facts) as stage:
+            try:
+                async with asyncio.timeout(self.budget.seconds_left):
+                    message = await model.ainvoke(messages, schema=schema, max_tokens=bound)
+                usage = message.usage_metadata
+                read, written = (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0)
+                finish = str(message.response_metadata.get("finish_reason", ""))
+                stage.note(finish=finish)
+                return str(message.content), finish
+            except TimeoutError as exc:
+                raise ModelTimeout(f"{model.model_name} was not done when the budget of seconds was.") from exc
+            finally:
+                seconds = time.monotonic() - began
+                cost = self.budget.spend(read, written, seconds)
+                current_trace().model_call(
+                    model.model_name,
+                    prompt_tokens=read,
+                    completion_tokens=written,
+                    seconds=round(seconds, 3),
+                    cost=cost,
+                )
+
+
+def _problems(exc: ValidationError) -> str:
+    errors = exc.errors(include_input=False, include_url=False, include_context=False)[:_PROBLEMS]
+    return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'the reply'}: {error['msg']}" for error in errors)
