@@ -126,9 +126,10 @@ class ModelDesk:
         bound = max_tokens or model.answer_tokens
         self.budget.check(sum(len(m.content) for m in messages) // _CHARACTERS_PER_TOKEN + bound)
         read = written = 0
+        error = ""
         began = time.monotonic()
-        facts = {"prompt": prompt.name, "version": prompt.version, "digest": prompt.digest, "model": model.model_name}
-        with current_trace().stage("model", **facts) as stage:
+        facts: dict[str, Any] = {"prompt": prompt.name, "version": prompt.version, "digest": prompt.digest}
+        with current_trace().stage("model", "model", **facts) as stage:
             try:
                 async with asyncio.timeout(self.budget.seconds_left):
                     message = await model.ainvoke(messages, schema=schema, max_tokens=bound)
@@ -138,16 +139,21 @@ class ModelDesk:
                 stage.note(finish=finish)
                 return str(message.content), finish
             except TimeoutError as exc:
-                raise ModelTimeout(f"{model.model_name} was not done when the budget of seconds was.") from exc
+                error = f"{model.model_name} was not done when the budget of seconds was."
+                raise ModelTimeout(error) from exc
+            except ModelError as exc:
+                error = str(exc)
+                raise
             finally:
                 seconds = time.monotonic() - began
-                cost = self.budget.spend(read, written, seconds)
                 current_trace().model_call(
                     model.model_name,
                     prompt_tokens=read,
                     completion_tokens=written,
                     seconds=round(seconds, 3),
-                    cost=cost,
+                    cost=self.budget.spend(read, written, seconds),
+                    prompt=prompt.digest,
+                    error=error,
                 )
 
 
