@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from domain.settings import Settings
     from graph.topology import TopologyGraph
     from indexer.search import CodeSearch
-    from ingest.agent_intake import AgentIntake
     from inference.build import ChatModels
     from inference.guard import Guard
+    from ingest.agent_intake import AgentIntake
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
     from runbooks.library import Library

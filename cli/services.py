@@ -174,9 +174,9 @@ async def _revive(settings: Settings) -> None:
 def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
     """Build every service once, on two open servers."""
     from agents.services import Services
-    from ingest.agent_intake import AgentIntake
     from inference.build import ChatModels, build_embedder
     from inference.guard import Guard
+    from ingest.agent_intake import AgentIntake
     from ingest.insights import insight_queue
     from ingest.log_rules import load_log_rules
     from ingest.rule_alerts import RuleAlerts
