@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from agents.code_meaning import find_code
 from agents.code_places import bounded, load_code, place_of, wanted_text
 from agents.code_symbols import find_symbol
+from agents.code_templates import find_templates
+from agents.log_replies import LogQuery, make_log_query
 from agents.replies import read_time
 from domain.errors import QuestionError
 from domain.frames import parse_frames
@@ -141,6 +143,16 @@ async def ask_code(services: Services, what: str, values: Mapping[str, Any]) -> 
         case "diff":
             since, to = str(values.get("from", "")), str(values.get("to", ""))
             return await list_code_changes(services, service, since, to)
+        case "templates":
+            return await find_templates(services, str(values.get("place", "")), _log_query(values, limit))
         case "status":
             return await code_status(services)
     raise QuestionError(f"The code index knows nothing of {what!r}.")
+
+
+def _log_query(values: Mapping[str, Any], limit: int) -> LogQuery:
+    to_us = read_time("to", values.get("to")) or time.time_ns() // 1000
+    from_us = read_time("from", values.get("from"))
+    from_us = max(0, to_us - _DEFAULT_SPAN_US) if from_us is None else from_us
+    environment, service = str(values.get("environment", "")), str(values.get("service", ""))
+    return make_log_query(environment, from_us, to_us, service, limit=limit)

@@ -71,6 +71,19 @@ def code_router(services: Services, gate: Gate) -> APIRouter:
         """The same for a short line."""
         return await code_replies.find_statement(services, text, limit, service)
 
+    @router.get("/templates")
+    async def templates(
+        place: Annotated[str, Query(max_length=1000, description="`path:line`, or the name of a definition.")],
+        environment: Annotated[str, Query(max_length=64, description="Default: `default`.")] = "",
+        service: _Service = "",
+        since: Annotated[str, Query(alias="from", max_length=40)] = "",
+        to: Annotated[str, Query(max_length=40)] = "",
+        limit: _Limit = 20,
+    ) -> dict[str, Any]:
+        """The log templates that a line of code wrote, and how often; by default in the last day."""
+        values = {"place": place, "environment": environment, "service": service, "limit": limit}
+        return await code_replies.ask_code(services, "templates", values | {"from": since, "to": to})
+
     @router.get("/diff")
     async def diff(
         service: _Service = "",

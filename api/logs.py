@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from agents import log_replies, log_search
+from agents.code_templates import add_code
 from agents.log_replies import LogQuery, Order, make_log_query
 from agents.replies import read_time
 from agents.services import Services
@@ -41,10 +42,14 @@ def logs_router(services: Services, gate: Gate) -> APIRouter:
         after: Annotated[
             int | None, Query(ge=-1, description="Follow: lines stored after this id; -1: the end.")
         ] = None,
+        code: Annotated[bool, Query(description="With `order`: the line of indexed code that writes each.")] = False,
     ) -> dict[str, Any]:
         """The newest lines; with `order` families (top, new, vanished, bursting); with `after` what has come since."""
         if order is not None:
-            return await log_replies.read_families(services, asked, order)
+            body = await log_replies.read_families(services, asked, order)
+            if code:
+                await add_code(services, body["families"])
+            return body
         if after is not None:
             return await log_replies.follow_lines(services, asked, None if after < 0 else after)
         return await log_replies.search_lines(services, asked, "", before)

@@ -76,7 +76,7 @@ class Backend(Protocol):
     async def topology_picture(self, environment: str, at_us: int | None) -> str: ...
 
     async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the code index: `what` is search, symbol, trace, log, diff or status, `values` as for `/code/...`."""
+        """Ask the code index: `what` is search, symbol, trace, log, templates, diff or status, `values` as for `/code/...`."""
 
 
 @asynccontextmanager
@@ -193,7 +193,12 @@ class LocalBackend:
         if path == "/stats":
             return await log_replies.read_log_stats(self._services, asked)
         if "order" in query:
-            return await log_replies.read_families(self._services, asked, query["order"])
+            body = await log_replies.read_families(self._services, asked, query["order"])
+            if query.get("code"):
+                from agents.code_templates import add_code
+
+                await add_code(self._services, body["families"])
+            return body
         if "after" in query:
             after = query["after"]
             return await log_replies.follow_lines(self._services, asked, None if after < 0 else after)

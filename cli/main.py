@@ -172,7 +172,7 @@ def _index() -> typer.Typer:
 
 def _code() -> typer.Typer:
     app = typer.Typer(help="Search in the indexed code.", no_args_is_help=True)
-    for command in (code.search, code.symbol, code.trace, code.log, code.diff, code.status):
+    for command in (code.search, code.symbol, code.trace, code.log, code.templates, code.diff, code.status):
         app.command()(command)
     return app
 

@@ -13,7 +13,7 @@ from graph.code import CodeEdge, CodeEdgeKind, symbol_id
 from indexer.code_index import CodeIndex
 from indexer.linking import Reference, link_bases
 from indexer.search import Loaded
-from indexer.statement_match import StatementIndex, StatementMatch
+from indexer.statement_match import StatementMatch
 from storage.code_links import Emission
 
 LINKS_VERSION = 1
@@ -23,6 +23,7 @@ KEEP_ENDED_US = 90 * 24 * HOUR_US
 """How long edges stay that hold no more."""
 
 _MOST_TIES = 3
+_SAME = 0.02
 
 type Key = tuple[CodeEdgeKind, str, str]
 type Wanted = dict[Key, tuple[int, bool]]
@@ -81,20 +82,10 @@ def _add_top(wanted: Wanted, path: str, symbol: str) -> None:
 def _written(
     loaded: Loaded, root: str, emissions: Sequence[Emission]
 ) -> Iterable[tuple[int, Sequence[StatementMatch]]]:
-    """Yield each template with the statements of a root that write it: in the code of the service that wrote it, where
-    that is known, else in the roots that nobody says who runs."""
-    stated = {one.service for one in loaded.services}
-    own = {one.service for one in loaded.services if one.root_id == root}
-    free = None if own else StatementIndex(CodeIndex(f for f in loaded.index.files if f.root == root).statements)
+    """Yield each template with the statements of a root that write it."""
     for emission in emissions:
-        if emission.service in own:
-            index: StatementIndex | None = loaded.part(emission.service)[1]
-        else:
-            index = None if emission.service in stated else free
-        if index is None:
-            continue
-        found = index.match(emission.text, _MOST_TIES + 1)
-        best = [match for match in found if found[0].score - match.score <= 0.02 and match.file.root == root]
+        found = loaded.written_by(emission.service).match(emission.text, _MOST_TIES + 1)
+        best = [match for match in found if found[0].score - match.score <= _SAME and match.file.root == root]
         if best and found[0].tied < _MOST_TIES:
             yield emission.template_id, best
 

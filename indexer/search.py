@@ -26,6 +26,7 @@ from storage.code import CodeRoot, CodeService, CodeStore
 
 _CONTEXT = 2
 _LINE = 300
+_UNCLAIMED = "\0"  # no service is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,16 @@ class Loaded:
             index = CodeIndex(file for file in self.index.files if self._runs(service, file))
             self.parts[service] = index, StatementIndex(index.statements)
         return self.parts[service]
+
+    def written_by(self, service: str) -> StatementIndex:
+        """Return the log statements of what a service runs; where nobody says what it does, of the roots without a service."""
+        if any(one.service == service for one in self.services):
+            return self.part(service)[1]
+        if _UNCLAIMED not in self.parts:
+            claimed = {one.root_id for one in self.services}
+            index = CodeIndex(file for file in self.index.files if file.root not in claimed)
+            self.parts[_UNCLAIMED] = index, StatementIndex(index.statements)
+        return self.parts[_UNCLAIMED][1]
 
     def _runs(self, service: str, file: IndexedFile) -> bool:
         return any(

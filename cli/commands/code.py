@@ -130,6 +130,34 @@ def log(
     _end(body["results"], as_json)
 
 
+def templates(
+    place: Annotated[str, typer.Argument(help="PATH:LINE of a log statement, or the name of a definition.")],
+    environment: Annotated[str, typer.Option("--environment", "-e", help="Environment; default: `default`.")] = "",
+    service: Annotated[str, typer.Option("--service", "-s", help="Only what this service wrote.")] = "",
+    since: Annotated[str, typer.Option("--from", help="From this time; default: a day before --to.")] = "",
+    to: Annotated[str, typer.Option(help="Until this time; default: now.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show which log templates a line of code wrote, and how often; `before` counts the window of equal length just before.
+
+    Exit status 1 if none was written.
+    """
+    values = {"place": place, "environment": environment, "service": service, "from": since, "to": to, "limit": 100}
+    body = _ask("templates", values)
+    if as_json:
+        print_json(body)
+    console = make_console()
+    for found in [] if as_json else body["statements"]:
+        _print_place(console, found)
+        console.print(styled(f"    {found['kind']} {found['level']}: {found['statement']}", "dim"), soft_wrap=True)
+        for one in found["templates"]:
+            guess = "" if one["sure"] else " (other lines fit as well)"
+            counts = f"{one['lines']:,} lines, {one['before']:,} before, last {one['last'][:19]}"
+            text = f"    {one['text']}  {', '.join(one['services'])}: {counts}{guess}"
+            console.print(styled(text), soft_wrap=True)
+    _end([one for found in body["statements"] for one in found["templates"]], as_json)
+
+
 def diff(
     service: Annotated[str, typer.Argument(help="A service; default: all that is indexed.")] = "",
     since: Annotated[str, typer.Option("--from", help="From this time; default: a day before --to.")] = "",

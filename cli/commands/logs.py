@@ -24,6 +24,7 @@ Until = Annotated[str, typer.Option("--to", help="Up to this time. Default: now.
 Service = Annotated[str, typer.Option("--service", "-s", help="Only of this service.")]
 LevelOption = Annotated[str, typer.Option("--level", "-l", help="From this level on: warn holds error and fatal.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")]
+CodeFlag = Annotated[bool, typer.Option("--code", help="Add the line of indexed code that writes each.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 _FOLLOW_SECONDS = 1.0
@@ -32,34 +33,34 @@ _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 
 def top(
     environment: Environment = "", since: Since = "", until: Until = "", service: Service = "", level: LevelOption = "",
-    limit: Limit = 20, as_json: JsonFlag = False,
+    limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what is written most, by family of log templates; `before` counts the window of equal length just before."""
-    _families("top", environment, _query(since, until, service, level, limit), as_json)
+    _families("top", environment, _query(since, until, service, level, limit), code, as_json)
 
 
 def new(
     environment: Environment = "", since: Since = "", until: Until = "", service: Service = "", level: LevelOption = "",
-    limit: Limit = 20, as_json: JsonFlag = False,
+    limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what was never written before in this environment."""
-    _families("new", environment, _query(since, until, service, level, limit), as_json)
+    _families("new", environment, _query(since, until, service, level, limit), code, as_json)
 
 
 def vanished(
     environment: Environment = "", since: Since = "", until: Until = "", service: Service = "", level: LevelOption = "",
-    limit: Limit = 20, as_json: JsonFlag = False,
+    limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what was written in the window just before, and no more in this one."""
-    _families("vanished", environment, _query(since, until, service, level, limit), as_json)
+    _families("vanished", environment, _query(since, until, service, level, limit), code, as_json)
 
 
 def bursting(
     environment: Environment = "", since: Since = "", until: Until = "", service: Service = "", level: LevelOption = "",
-    limit: Limit = 20, as_json: JsonFlag = False,
+    limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what is written at least three times as often as in the window just before, and not by chance."""
-    _families("bursting", environment, _query(since, until, service, level, limit), as_json)
+    _families("bursting", environment, _query(since, until, service, level, limit), code, as_json)
 
 
 def search(
@@ -139,10 +140,10 @@ def _query(since: str, until: str, service: str, level: str, limit: int) -> dict
     return {"from": since, "to": until, "service": service, "level": level, "limit": limit}
 
 
-def _families(order: str, environment: str, query: Mapping[str, Any], as_json: bool) -> None:
+def _families(order: str, environment: str, query: Mapping[str, Any], code: bool, as_json: bool) -> None:
     from cli.answer import print_table
 
-    asked = {**query, "order": order}
+    asked = {**query, "order": order} | ({"code": True} if code else {})
     body = _ask(environment, lambda backend, place: backend.logs("/query/logs", {**asked, "environment": place}))
     if as_json:
         print_json(body)
@@ -154,16 +155,22 @@ def _families(order: str, environment: str, query: Mapping[str, Any], as_json: b
             each["service"],
             each["level"],
             (each["first"] or "")[:19],
+            *((_where(each["code"]),) if code else ()),
             each["text"][:300],
         )
         for each in body["families"]
     ]
     if rows:
-        print_table(make_console(), ("lines", "before", "service", "level", "first", "text"), rows)
+        columns = ("lines", "before", "service", "level", "first", *(("code",) if code else ()), "text")
+        print_table(make_console(), columns, rows)
     else:
         make_console().print(styled(f"There is none between {body['from']} and {body['to']}.", "dim"))
     if body["left_out"]:
         make_console(stderr=True).print(styled(f"{body['left_out']} more: --limit", "dim"))
+
+
+def _where(place: Mapping[str, Any] | None) -> str:
+    return f"{place['path']}:{place['line']}" if place else "-"
 
 
 def _print_near(templates: list[dict[str, Any]]) -> None:
