@@ -231,7 +231,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         embedder=embedder,
         vectors=vectors,
         followers=(
-            Retention(database, settings.retention_days),
+            Retention(database, settings.retention_days, settings.retention_max_bytes),
             RuleAlerts(database, spool),
             models,
             *(

@@ -191,6 +191,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Days after their arrival for which log events, spans and metric points are kept; 0 keeps them for ever.",
     )
+    retention_max_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes of log events, spans and metric points in the database above which the oldest go; 0: any number.",
+    )
     notice_symptoms: bool = Field(
         default=True, description="Whether `causegraph serve` notices failing, slow and vanishing requests by itself."
     )

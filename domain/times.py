@@ -10,6 +10,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
 
 # The counts of log lines, calls and the like are kept per slot of this length. Ten seconds, not a minute: an onset
 # order between cause and symptom cannot be read from minutes.

@@ -1,7 +1,8 @@
-"""Raw telemetry is dropped by its age since arrival; counts, templates, the topology and cited records stay.
+"""Raw telemetry is dropped by its age since arrival, or by its size; counts, templates, the topology and cited records stay.
 
-Log events, spans and metric points go in small transactions, oldest first, so that ingest and questions go on meanwhile. A
-run that is broken off is taken up by the next one. Any number of processes may run one.
+Whole days of log events go at once (`storage/partitions.py`). What else is due goes in small transactions, oldest first, so
+that ingest and questions go on meanwhile. A run that is broken off is taken up by the next one. Any number of processes may
+run one.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from domain.errors import StorageError
 from domain.times import HOUR_US
 from storage.database import Database
+from storage.partitions import LogPartitions
 
 logger = logging.getLogger(__name__)
 
 _ROWS = 2_000
 _BREATH_SECONDS = 0.01  # between two transactions
-_HOURS = 6  # between two runs of a server
+_PAUSE_SECONDS = 3600.0  # between two runs of a server
 _FIRST_SECONDS = 60.0
+_STEP = 0.05  # of what there is, when size is the reason
 _DROPS = {
     "log_events": "retention_drop_logs",
     "spans": "retention_drop_spans",
@@ -38,58 +41,106 @@ class Dropped:
     spans: int = 0
     metric_points: int = 0
 
+    @property
+    def total(self) -> int:
+        """How many records that is."""
+        return self.log_events + self.spans + self.metric_points
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionStatus:
-    """What is kept: for how many days (0: for ever), since when (microseconds), and what the next run drops."""
+    """What is kept: for how many days (0: for ever), since when (microseconds), and what the next run drops for its age.
+
+    `size` is what raw telemetry takes in the database, `max_bytes` what it may (0: any), both in bytes.
+    """
 
     days: float
     oldest_us: int | None
     due: Dropped
+    size: int = 0
+    max_bytes: int = 0
 
 
 class Retention:
-    """Drops what arrived more than `days` ago; 0 keeps everything. Every method raises StorageError."""
+    """Drops what arrived more than `days` ago, and the oldest of what is more than `max_bytes`; 0 is no bound.
 
-    def __init__(self, database: Database, days: float) -> None:
+    Every method raises StorageError.
+    """
+
+    def __init__(self, database: Database, days: float, max_bytes: int = 0) -> None:
         self._database = database
         self._days = days
+        self._max_bytes = max_bytes
+        self._partitions = LogPartitions(database)
 
     async def drop(self, progress: Callable[[Dropped], None] = lambda dropped: None) -> Dropped:
-        """Drop what is too old and return how much that was; `progress` is told of it as it goes."""
-        dropped = dict.fromkeys(_DROPS, 0)
-        cutoff = await self._cutoff()
+        """Drop what is too old or too much and return how much that was; `progress` is told of it as it goes."""
+        await self._partitions.prepare(time.time_ns() // 1000)
+        dropped = await self._drop_until(await self._cutoff(), Dropped(), progress)
+        return await self._drop_to_size(dropped, progress) if self._max_bytes else dropped
+
+    async def _drop_until(self, cutoff: int, before: Dropped, progress: Callable[[Dropped], None]) -> Dropped:
+        """Drop what came with deliveries up to `cutoff`; return that and what was dropped before."""
+        dropped = asdict(before)
+        if not cutoff:
+            return before
+        dropped["log_events"] += await self._partitions.drop(cutoff, time.time_ns() // 1000)
         for kind, query in _DROPS.items():
-            while cutoff and (gone := await self._database.execute(query, (cutoff, _ROWS))):
+            while gone := await self._database.execute(query, (cutoff, _ROWS)):
                 dropped[kind] += gone
                 progress(Dropped(**dropped))
                 await asyncio.sleep(_BREATH_SECONDS)
         return Dropped(**dropped)
+
+    async def _drop_to_size(self, dropped: Dropped, progress: Callable[[Dropped], None]) -> Dropped:
+        """Drop the oldest deliveries, step by step, until as many records are gone as are too much.
+
+        By records, not by measuring again: the server frees the space of what was deleted some time later.
+        """
+        size, records = await self._measure()
+        if size <= self._max_bytes or not records:
+            return dropped
+        target = dropped.total + records * (1 - self._max_bytes / size)
+        while dropped.total < target:
+            oldest, newest = map(int, (await self._database.fetch("raw_deliveries"))[0])
+            if oldest > newest:
+                logger.warning("More than the bound is kept: nothing else may be dropped yet", extra={"bytes": size})
+                break
+            dropped = await self._drop_until(oldest + int((newest - oldest) * _STEP), dropped, progress)
+        return dropped
+
+    async def _measure(self) -> tuple[int, int]:
+        """Return the bytes and the number of raw records, about."""
+        await self._database.fetch("refresh_sizes")
+        size, records = (await self._database.fetch("raw_sizes"))[0]
+        return int(size), int(records)
 
     async def status(self) -> RetentionStatus:
         """Return what is kept and what would be dropped now."""
         cutoff = await self._cutoff()
         counts = (await self._database.fetch("retention_counts", (cutoff,) * 3))[0]
         oldest = (await self._database.fetch("retention_oldest"))[0][0]
-        return RetentionStatus(self._days, None if oldest is None else int(oldest), Dropped(*map(int, counts)))
+        size, _ = await self._measure()
+        due = Dropped(*map(int, counts))
+        return RetentionStatus(self._days, None if oldest is None else int(oldest), due, size, self._max_bytes)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Drop what is too old a few times a day until `stop` is set. Outlives failures of the database."""
+        """Drop what is too old or too much every hour until `stop` is set. Outlives failures of the database."""
         pause = _FIRST_SECONDS
-        while self._days:
+        while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
             if stop.is_set():
                 return
-            pause = _HOURS * 3600.0
+            pause = _PAUSE_SECONDS
             try:
                 dropped = await self.drop()
             except StorageError as exc:
-                logger.warning("What is too old could not be dropped", extra={"reason": str(exc)})
+                logger.warning("Old telemetry could not be dropped", extra={"reason": str(exc)})
                 pause = _FIRST_SECONDS
             else:
                 if dropped != Dropped():
-                    logger.info("What is too old was dropped", extra={"dropped": dropped})
+                    logger.info("Old telemetry was dropped", extra={"dropped": dropped})
 
     async def _cutoff(self) -> int:
         """Return the `seq` up to which everything is to go; 0 for nothing."""

@@ -62,13 +62,14 @@ CREATE TABLE log_event (
   span_id VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   message MEDIUMTEXT NOT NULL,
   attributes MEDIUMTEXT NOT NULL,
-  PRIMARY KEY (id),
+  PRIMARY KEY (id, time_us),
   KEY by_seq (seq),
   KEY by_time (environment, time_us),
   KEY by_service (environment, service, level, time_us),
   KEY by_template (environment, template_id, time_us),
   KEY by_trace (trace_id)
-) ENGINE=InnoDB;
+) ENGINE=InnoDB
+PARTITION BY RANGE (time_us) (PARTITION later VALUES LESS THAN MAXVALUE);
 
 CREATE TABLE log_count (
   environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,

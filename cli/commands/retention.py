@@ -32,13 +32,15 @@ def status(days: DaysOption = None, as_json: JsonFlag = False) -> None:
     since = f"; the oldest arrived {format_us(found.oldest_us)[:19]}" if found.oldest_us is not None else ""
     console = make_console()
     console.print(styled(f"Log events, spans and metric points are kept {kept}{since}."), soft_wrap=True)
-    console.print(styled(f"To be dropped now: {_told(found.due)}."), soft_wrap=True)
+    bound = f" of {found.max_bytes / 1e6:,.0f} MB" if found.max_bytes else ""
+    console.print(styled(f"They take {found.size / 1e6:,.1f} MB{bound} in the database."), soft_wrap=True)
+    console.print(styled(f"To be dropped now for their age: {_told(found.due)}."), soft_wrap=True)
 
 
 def run(days: DaysOption = None, as_json: JsonFlag = False) -> None:
-    """Drop what is too old, now. Counts, templates, the topology and cited records stay.
+    """Drop what is too old or too much, now. Counts, templates, the topology and cited records stay.
 
-    A running server does the same by itself, a few times a day.
+    A running server does the same by itself, every hour.
     """
     notes = make_console(stderr=True)
     with notes.status(styled("looking", "dim")) as shown:
@@ -68,6 +70,6 @@ def _with_retention[T](days: float | None, work: Callable[[Retention], Awaitable
             notes.print(styled(line, "dim"))
 
         async with open_database(settings, tell) as database:
-            return await work(Retention(database, settings.retention_days))
+            return await work(Retention(database, settings.retention_days, settings.retention_max_bytes))
 
     return asyncio.run(open_and_work())

@@ -24,3 +24,34 @@ SELECT MIN(received_us) FROM ingest_batch WHERE seq >= LEAST(
   COALESCE((SELECT MIN(seq) FROM log_event), 18446744073709551615),
   COALESCE((SELECT MIN(seq) FROM span), 18446744073709551615),
   COALESCE((SELECT MIN(seq) FROM metric_point), 18446744073709551615))
+
+-- name: take_partition_lock
+SELECT GET_LOCK(CONCAT('causegraph-partitions-', DATABASE()), 0)
+
+-- name: release_partition_lock
+SELECT RELEASE_LOCK(CONCAT('causegraph-partitions-', DATABASE()))
+
+-- name: log_partitions
+SELECT partition_name, partition_description FROM information_schema.partitions
+WHERE table_schema = DATABASE() AND table_name = 'log_event' ORDER BY partition_ordinal_position
+
+-- name: log_events_after
+SELECT 1 FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND time_us >= ? AND time_us < ? LIMIT 1
+
+-- name: count_log_events
+SELECT COUNT(*) FROM log_event WHERE time_us >= ? AND time_us < ?
+
+-- name: refresh_sizes
+ANALYZE TABLE log_event, span, metric_point
+
+-- name: raw_sizes
+SELECT COALESCE(SUM(data_length + index_length), 0), COALESCE(SUM(table_rows), 0) FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_name IN ('log_event', 'span', 'metric_point')
+
+-- What there is to drop: the oldest delivery of which something is left, and the newest that the topology has dealt with.
+-- name: raw_deliveries
+SELECT LEAST(
+  COALESCE((SELECT MIN(seq) FROM log_event), 18446744073709551615),
+  COALESCE((SELECT MIN(seq) FROM span), 18446744073709551615),
+  COALESCE((SELECT MIN(seq) FROM metric_point), 18446744073709551615)),
+  (SELECT seq FROM follower WHERE name = 'topology')

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from domain.telemetry import Level, LogEvent, MetricPoint, Span, SpanKind
-from domain.times import HOUR_US
+from domain.times import DAY_US, HOUR_US
 from storage import retention as module
 from storage.batch import Batch
-from storage.database import QUERIES, Database
+from storage.database import QUERIES, Database, Row, Transaction
 from storage.ingest import IngestStore
 from storage.migrate import migrate
+from storage.partitions import LogPartitions
 from storage.retention import Dropped, Retention
 
 QUERIES["retention_left"] = "SELECT message FROM log_event ORDER BY id"
@@ -75,3 +77,80 @@ async def test_a_clock_that_was_wrong_for_a_while_drops_nothing_young(own: Datab
     await own.execute("retention_followed", (seq,))
     assert await Retention(own, 30).drop() == Dropped()
     assert await left(own) == {"first", "wrong", "last"}
+
+
+async def happen(database: Database, key: str, days_ago: float, arrived_days_ago: float, count: int = 3) -> int:
+    """Store log events of a day that arrived on another."""
+    now_us = time.time_ns() // 1000
+    at_us, received = now_us - round(days_ago * DAY_US), now_us - round(arrived_days_ago * DAY_US)
+    events = [LogEvent("e", at_us, "web", Level.INFO, f"{key} {n} {'x' * 300}", 7, "<*>") for n in range(count)]
+    return (await IngestStore(database).take(Batch("e", "logs", key, received, logs=events))).seq
+
+
+async def days_of(database: Database) -> list[str]:
+    return [part.name for part in await LogPartitions(database).list()]
+
+
+async def test_days_go_at_once_and_what_came_late_stays(own: Database) -> None:
+    now_us = time.time_ns() // 1000
+    partitions = LogPartitions(own)
+    assert await days_of(own) == ["later"]
+    assert await partitions.prepare(now_us - 40 * DAY_US) == 4
+    assert await partitions.prepare(now_us - 39 * DAY_US) == 1
+    assert await partitions.prepare(now_us) == 4  # the days on which no server ran have one together
+    assert await partitions.prepare(now_us) == 0
+    assert len(await days_of(own)) == 10
+
+    for key, days, arrived in (("a", 38.5, 38.5), ("b", 37.5, 37.5), ("c", 1.5, 1.5), ("late", 38.5, 1.2), ("d", 0, 0)):
+        seq = await happen(own, key, days, arrived)
+    await own.execute("retention_followed", (seq,))
+    deleted: list[Dropped] = []
+    assert await Retention(own, 30).drop(deleted.append) == Dropped(6)
+    assert deleted[-1].log_events - deleted[0].log_events < 3  # a day went whole; of the other the late ones stay
+    assert await left(own) == {"c", "late", "d"}
+    # What is older than every day that is left has a place as well.
+    await happen(own, "old", 400, 0)
+    assert await left(own) == {"c", "late", "d", "old"}
+    assert await Retention(own, 30).drop() == Dropped()
+
+
+async def test_a_day_in_use_is_waited_for_and_loses_nothing(own: Database) -> None:
+    """Between the look at a day and its drop a delivery for it arrives."""
+    now_us = time.time_ns() // 1000
+    partitions = LogPartitions(own)
+    await partitions.prepare(now_us - 5 * DAY_US)
+    await happen(own, "first", 5, 5)
+    store = IngestStore(own)
+    event = LogEvent("e", now_us - 5 * DAY_US, "web", Level.INFO, "between", 7, "<*>")
+    between = asyncio.get_running_loop()
+
+    def meanwhile(tx: Transaction, name: str, parameters: Sequence[object] = ()) -> list[Row]:
+        rows = fetch(tx, name, parameters)
+        if name == "count_log_events":
+            taking = store.take(Batch("e", "logs", "between", now_us, logs=[event]))
+            asyncio.run_coroutine_threadsafe(taking, between).result(30)
+        return rows
+
+    fetch = Transaction.fetch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transaction, "fetch", meanwhile)
+        assert await partitions.drop(1, now_us) == 0
+    assert await left(own) == {"first", "between"}
+
+
+async def test_what_is_too_much_goes_oldest_first(own: Database) -> None:
+    now_us = time.time_ns() // 1000
+    for day in range(12, -1, -1):
+        await LogPartitions(own).prepare(now_us - day * DAY_US)
+        seq = await happen(own, f"d{day:02}", day, day, count=400)
+    await own.execute("retention_followed", (seq,))
+    full = await Retention(own, 0).status()
+    assert full.size > 13 * 400 * 300
+    dropped = await Retention(own, 0, full.size // 2).drop()
+    assert 13 * 400 * 0.4 < dropped.log_events < 13 * 400 * 0.7
+    days = sorted(await left(own))
+    assert days[0] == "d00"
+    assert days == [f"d{day:02}" for day in range(len(days))]
+    after = await Retention(own, 0, full.size // 2).status()
+    assert after.size < full.size * 0.75
+    assert await Retention(own, 0, full.size).drop() == Dropped()
