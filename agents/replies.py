@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from agents.services import Services
 
 _PING_SECONDS = 2.0
-_TRACES_LOOKED_AT = 500
 # Endings of the settings that are nobody's business.
 _SECRET_SETTINGS = ("api_key", "chat_key", "_secret", "_token", "_password", "_options", "_webhooks")
 _THREAD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
@@ -123,20 +122,19 @@ async def reread_evidence(services: Services, evidence_id: str, environment: str
 
 
 async def list_incidents(
-    services: Services, environment: str = "", limit: int = 50, before_us: int = LATEST_US
+    services: Services,
+    environment: str = "",
+    limit: int = 50,
+    before_us: int = LATEST_US,
+    status: str = "",
+    origin: str = "",
 ) -> list[dict[str, Any]]:
-    """Return the newest incidents of one environment, or of all, without their answers."""
-    environments = [environment] if environment else await _environments_asked(services)
-    async with asyncio.TaskGroup() as group:
-        lists = [group.create_task(services.incidents.list(name, limit, before_us)) for name in environments]
-    found = sorted((i for task in lists for i in task.result()), key=lambda i: (i.created_us, i.id), reverse=True)
-    return [incident_line(incident) for incident in found[:limit]]
+    """Return the newest incidents of one environment, or of all, without their answers.
 
-
-async def _environments_asked(services: Services) -> list[str]:
-    """Return every environment that may have incidents: one can be asked about although it never sent anything."""
-    asked = {row.environment for row in await services.traces.list(None, _TRACES_LOOKED_AT)}
-    return sorted({*asked, *await services.telemetry.environments(), DEFAULT_ENVIRONMENT})
+    `status` may be `live`: everything that is not over. `origin` is question, alert or symptom.
+    """
+    found = await services.incidents.list(environment, limit, before_us, status, origin)
+    return [incident_line(incident) for incident in found]
 
 
 def incident_line(incident: Incident) -> dict[str, Any]:
@@ -145,6 +143,11 @@ def incident_line(incident: Incident) -> dict[str, Any]:
     return {
         "id": incident.id,
         "environment": incident.environment,
+        "status": incident.status,
+        "origin": incident.origin,
+        "title": incident.title or incident.question,
+        "severity": incident.severity,
+        "merged_into": incident.merged_into,
         "question": incident.question,
         "outcome": incident.outcome,
         "causes": [str(cause.get("service", "")) for cause in causes],
@@ -158,9 +161,27 @@ def incident_line(incident: Incident) -> dict[str, Any]:
 
 
 async def read_incident(services: Services, incident_id: str) -> dict[str, Any]:
-    """Return an incident with its answer; raises NotFound."""
+    """Return an incident with its answer; raises NotFound. One that was not investigated yet has an answer that says so."""
     incident = await services.incidents.get(incident_id)
-    return {**incident_line(incident), "answer": dict(incident.answer)}
+    return {**incident_line(incident), "answer": dict(incident.answer) or _unanswered(incident)}
+
+
+def _unanswered(incident: Incident) -> dict[str, Any]:
+    verdict = {
+        "outcome": "INCONCLUSIVE",
+        "reasons": ["It has not been investigated yet."],
+        **{name: [] for name in ("causes", "ranking", "ruled_out", "not_seen")},
+    }
+    return {
+        "answer": "This incident has not been investigated yet.",
+        "language": "en",
+        "environment": incident.environment,
+        "thread_id": incident.thread_id,
+        "incident_id": incident.id,
+        "trace_id": "",
+        "verdict": verdict,
+        "claims": [],
+    }
 
 
 async def list_traces(

@@ -130,14 +130,15 @@ class Services:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Notice symptoms in what is ingested, for as long as the block lasts, unless the settings say not to."""
-        if not self.settings.notice_symptoms:
-            yield
-            return
+        """Group alerts, and notice symptoms unless the settings say not to, for as long as the block lasts."""
+        from agents.triage import AlertTriage
         from agents.watch import SymptomWatch
 
         stop = asyncio.Event()
-        running = asyncio.create_task(SymptomWatch(self).run(stop))
+        watches = [AlertTriage(self).run(stop)]
+        if self.settings.notice_symptoms:
+            watches.append(SymptomWatch(self).run(stop))
+        running = asyncio.gather(*watches)
         try:
             yield
         finally:

@@ -13,12 +13,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agents.replies import make_question
+from agents.incident_run import IncidentRun
 from diagnosis.history import KEPT_US
 from diagnosis.watch import EnvironmentWatch, Reached, tell
 from domain.errors import CausegraphError, StorageError
+from domain.incident import LiveIncident, Profile, TimelineEvent
 from domain.noticed import NoticedSymptom, RequestSlot
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, format_us
+from storage.incident_log import IncidentLog
 from storage.jobs import Job, JobQueue, run_worker
 from storage.symptoms import Judged, Stored, SymptomStore
 
@@ -88,6 +90,8 @@ class SymptomWatch:
         self._services = services
         self.store = SymptomStore(services.database)
         self.queue = JobQueue(services.database, "symptoms", max_attempts=3, lease_seconds=120.0)
+        self.log = IncidentLog(services.database)
+        self._run = IncidentRun(services, self.log)
         self._watch = Watch()
 
     async def advance(self) -> int | None:
@@ -130,17 +134,38 @@ class SymptomWatch:
 
     async def _decide(self, symptom: NoticedSymptom) -> None:
         """Settle whether a symptom is investigated: by itself, with another one, or not at all."""
-        related = await self.store.related_incident(symptom, _TOGETHER_US)
+        related = await self.store.related_incident(symptom, _TOGETHER_US) or await self._find_alerts(symptom)
+        if related:
+            await self.log.note(_event(symptom, related))
         if related or not await self._affordable(symptom):
             await self.store.decide(symptom, related)
             return
         # The job first: where this process dies between the two, the next one finds the same job under the same key.
+        await self._open_incident(symptom, f"inc-{symptom.id.removeprefix('sym-')}")
         delay = max(0, symptom.noticed_us + _SETTLE_US - time.time_ns() // 1000)
         incident_id = f"inc-{symptom.id.removeprefix('sym-')}"
         payload = {"symptom_id": symptom.id, "incident_id": incident_id}
         await self.queue.enqueue(payload, key=symptom.id, delay_seconds=delay / SECOND_US)
         await self.store.decide(symptom, incident_id)
         logger.info("a symptom is being investigated", extra={"symptom": symptom.id, "incident": incident_id})
+
+    async def _find_alerts(self, symptom: NoticedSymptom) -> str:
+        """Return the incident of alerts about the same service and time that a symptom belongs to, or ''."""
+        for incident in await self.log.live_of(symptom.environment):
+            profile = incident.profile
+            near = profile.first_us - _TOGETHER_US <= symptom.noticed_us <= profile.last_us + _TOGETHER_US
+            if near and symptom.service in profile.services:
+                return incident.id
+        return ""
+
+    async def _open_incident(self, symptom: NoticedSymptom, incident_id: str) -> None:
+        profile = Profile(services={symptom.service: 1}, first_us=symptom.started_us, last_us=symptom.noticed_us)
+        now_us = time.time_ns() // 1000
+        incident = LiveIncident(
+            incident_id, symptom.environment, "open", "symptom", tell(symptom)[:255], "", now_us, now_us, profile,
+            started_us=symptom.started_us,
+        )  # fmt: skip
+        await self.log.open_for_symptom(incident, _event(symptom, incident_id))
 
     async def _affordable(self, symptom: NoticedSymptom) -> bool:
         budget = self._services.settings.symptom_investigations_per_hour
@@ -157,19 +182,18 @@ class SymptomWatch:
     async def _investigate(self, job: Job) -> Mapping[str, Any]:
         symptom = await self.store.get(str(job.payload["symptom_id"]))
         at_us = min(symptom.noticed_us + _SETTLE_US, time.time_ns() // 1000)
-        question = make_question(
-            question_about(symptom),
-            symptom.environment,
-            at_us=at_us,
-            incident_id=str(job.payload["incident_id"]),
-        )
         try:
-            answer = await self._services.investigator.ask(question)
+            incident = await self.log.get(str(job.payload["incident_id"]))
+            return await self._run.investigate(incident, question_about(symptom), at_us)
         except StorageError:
             raise  # it comes back: the job is tried again
         except CausegraphError as exc:
             return {"error": str(exc)}
-        return {"outcome": answer["verdict"]["outcome"]}
+
+
+def _event(symptom: NoticedSymptom, incident_id: str) -> TimelineEvent:
+    now_us = time.time_ns() // 1000
+    return TimelineEvent(incident_id, now_us, "symptom", tell(symptom), details={"symptom": symptom.id})
 
 
 def question_about(symptom: NoticedSymptom) -> str:

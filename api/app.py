@@ -25,6 +25,7 @@ from api.code import code_router
 from api.completions import completions_router
 from api.dead_letters import dead_letters_router
 from api.errors import install_error_handlers
+from api.incidents import incidents_router
 from api.ingest import ingest_router
 from api.intake import intake_router
 from api.logs import logs_router
@@ -95,6 +96,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(traces_router(services, gate))
+    app.include_router(incidents_router(services, gate))
     app.include_router(topology_router(services, gate))
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))

@@ -1,4 +1,4 @@
-"""What is stored, as JSON: health, facts about the program, incidents, evidence, traces."""
+"""What is stored, as JSON: health, facts about the program, symptoms, evidence, traces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from agents import replies, watch
 from agents.services import Services
 from api.auth import Gate
-from domain.times import LATEST_US
 
 type _Environment = Annotated[str, Query(max_length=64, description="Only of this environment; else of all.")]
 type _SymptomStatus = Annotated[Literal["", "open", "recovered", "silent"], Query(description="Only of this status.")]
@@ -33,20 +32,6 @@ def records_router(services: Services, gate: Gate, instance: str) -> APIRouter:
     async def info() -> dict[str, Any]:
         """Version, environments, counts, and settings without secrets."""
         return await replies.read_info(services)
-
-    @router.get("/incidents", dependencies=may_read)
-    async def incidents(environment: _Environment = "", limit: _Limit = 50, before: _Before = "") -> JSONResponse:
-        """The newest incidents, without their answers."""
-        before_us = replies.read_time("before", before)
-        found = await replies.list_incidents(
-            services, environment, limit, LATEST_US if before_us is None else before_us
-        )
-        return JSONResponse({"incidents": found})
-
-    @router.get("/incidents/{incident_id}", dependencies=may_read)
-    async def incident(incident_id: str) -> JSONResponse:
-        """One incident with its answer."""
-        return JSONResponse(await replies.read_incident(services, incident_id))
 
     @router.get("/symptoms", dependencies=may_read)
     async def symptoms(environment: _Environment = "", status: _SymptomStatus = "", limit: _Limit = 50) -> JSONResponse:

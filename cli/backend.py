@@ -48,7 +48,16 @@ class Backend(Protocol):
 
     async def info(self) -> dict[str, Any]: ...
 
-    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]: ...
+    async def incidents(
+        self, environment: str, limit: int, status: str = "", origin: str = ""
+    ) -> list[dict[str, Any]]: ...
+
+    async def incident_life(self, incident_id: str) -> dict[str, Any]: ...
+
+    async def act_on_incident(self, incident_id: str, action: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Do something to an incident and return its life: see agents/incident_replies.py."""
+
+    async def postmortem(self, incident_id: str) -> str: ...
 
     async def incident(self, incident_id: str) -> dict[str, Any]: ...
 
@@ -148,10 +157,25 @@ class LocalBackend:
 
         return await replies.read_info(self._services)
 
-    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]:
+    async def incidents(self, environment: str, limit: int, status: str = "", origin: str = "") -> list[dict[str, Any]]:
         from agents import replies
 
-        return await replies.list_incidents(self._services, environment, limit)
+        return await replies.list_incidents(self._services, environment, limit, status=status, origin=origin)
+
+    async def incident_life(self, incident_id: str) -> dict[str, Any]:
+        from agents import incident_replies
+
+        return await incident_replies.read_life(self._services, incident_id)
+
+    async def act_on_incident(self, incident_id: str, action: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        from agents import incident_replies
+
+        return await incident_replies.act_on_incident(self._services, incident_id, action, values, "local")
+
+    async def postmortem(self, incident_id: str) -> str:
+        from agents.postmortem import draft_postmortem
+
+        return await draft_postmortem(self._services, incident_id)
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         from agents import replies
@@ -281,9 +305,21 @@ class ServerBackend:
     async def info(self) -> dict[str, Any]:
         return await self._call("GET", "/info", {})
 
-    async def incidents(self, environment: str, limit: int) -> list[dict[str, Any]]:
-        reply = await self._call("GET", "/incidents", {"environment": environment, "limit": limit})
-        return list(reply["incidents"])
+    async def incidents(self, environment: str, limit: int, status: str = "", origin: str = "") -> list[dict[str, Any]]:
+        query = {"environment": environment, "limit": limit, "status": status, "origin": origin}
+        return list((await self._call("GET", "/incidents", query))["incidents"])
+
+    async def incident_life(self, incident_id: str) -> dict[str, Any]:
+        return await self._call("GET", f"/incidents/{_segment(incident_id)}/life", {})
+
+    async def act_on_incident(self, incident_id: str, action: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._call("POST", f"/incidents/{_segment(incident_id)}/{action}", {}, json=dict(values))
+
+    async def postmortem(self, incident_id: str) -> str:
+        response = await self._request("GET", f"/incidents/{_segment(incident_id)}/postmortem", {})
+        if response.status_code != 200:
+            raise _error_of(response.content)
+        return response.text
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         return await self._call("GET", f"/incidents/{_segment(incident_id)}", {})

@@ -21,6 +21,7 @@ from cli.commands import (
     dead_letters,
     demo,
     export,
+    incidents,
     index,
     ingest,
     keys,
@@ -99,7 +100,7 @@ def build_cli() -> typer.Typer:
     app.command()(ingest.ingest)
     app.command()(backfill.backfill)
     app.command()(records.evidence)
-    app.command()(records.incidents)
+    app.add_typer(_incidents(), name="incidents")
     app.command()(records.symptoms)
     app.add_typer(_traces(), name="trace")
     app.add_typer(_topology(), name="topology")
@@ -112,6 +113,24 @@ def build_cli() -> typer.Typer:
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
+    return app
+
+
+def _incidents() -> typer.Typer:
+    about = "Incidents: what alerts, symptoms and questions came to. Without a command: the list."
+    app = typer.Typer(cls=incidents.IncidentsGroup, help=about)
+    app.command("list")(incidents.list_incidents)
+    for command in (
+        incidents.show,
+        incidents.merge,
+        incidents.split,
+        incidents.close,
+        incidents.reopen,
+        incidents.note,
+        incidents.feedback,
+        incidents.postmortem,
+    ):
+        app.command()(command)
     return app
 
 

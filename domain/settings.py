@@ -202,6 +202,17 @@ class Settings(BaseSettings):
     symptom_investigations_per_hour: int = Field(
         default=6, ge=0, description="How many noticed symptoms are investigated unasked within an hour; 0: none."
     )
+    incident_min_alerts: int = Field(
+        default=1, ge=1, description="Alerts that it takes to open an incident; fewer are kept and wait for more."
+    )
+    incident_quiet_minutes: float = Field(
+        default=2.0,
+        gt=0,
+        description="Minutes without a firing alert after which an incident is resolved; what flaps needs ten.",
+    )
+    alert_investigations_per_hour: int = Field(
+        default=12, ge=0, description="How many incidents of alerts are investigated unasked within an hour; 0: none."
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."

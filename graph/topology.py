@@ -149,6 +149,23 @@ class TopologyGraph:
         found |= dict.fromkeys(_ordered(await self._edges(environment, "runs_on_from", "RUNS_ON", hosts)))
         return list(found)[:limit]
 
+    async def surroundings(
+        self, environment: str, services: Sequence[str], moment_us: int, hops: int = 2, limit: int = 5_000
+    ) -> list[Edge]:
+        """Return the calls within `hops` of any of some services, in both directions; about `limit` at most, the nearest first."""
+        found: dict[Edge, None] = {}
+        reached, frontier = set(services), list(services)
+        for _ in range(min(hops, _MAX_HOPS)):
+            if not frontier or len(found) >= limit:
+                break
+            near = {"services": frontier, "since_us": moment_us, "until_us": moment_us, "limit": limit}
+            edges = await self._edges(environment, "calls_from", "CALLS", near)
+            edges += await self._edges(environment, "calls_to", "CALLS", near)
+            found |= dict.fromkeys(_ordered(edges))
+            frontier = sorted({end for edge in edges for end in (edge.source, edge.target)} - reached)
+            reached.update(frontier)
+        return list(found)
+
     async def paths(
         self,
         environment: str,

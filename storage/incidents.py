@@ -1,4 +1,4 @@
-"""Incidents: one row per investigation, with the answer as it was given."""
+"""Incidents with their answers as they were given; their life is in `storage/incident_log.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.errors import NotFound
+from domain.incident import IncidentStatus, Origin
 from domain.times import LATEST_US
 from storage.database import Database, Row
 from storage.jobs import JobQueue
@@ -18,7 +19,7 @@ INSIGHTS = "insight"  # the queue of finished investigations that are to be publ
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One investigated incident. `answer` is the answer's JSON (docs/api.md); times are microseconds since 1970 UTC.
+    """One incident that was, or is to be, investigated. `answer` is the answer's JSON (docs/api.md); times are microseconds since 1970 UTC.
 
     `created_us` is when it was asked about; `started_us` and `ended_us` bound the incident itself, where known.
     """
@@ -34,6 +35,11 @@ class Incident:
     service: str = ""
     started_us: int | None = None
     ended_us: int | None = None
+    status: IncidentStatus = "closed"
+    origin: Origin = "question"
+    title: str = ""
+    severity: str = ""
+    merged_into: str = ""
 
     @classmethod
     def from_row(cls, row: Row) -> Incident:
@@ -49,6 +55,11 @@ class Incident:
             question=str(row[8]),
             outcome=str(row[9]),
             answer=json.loads(row[10]),
+            status=row[11],
+            origin=row[12],
+            title=str(row[13]),
+            severity=str(row[14]),
+            merged_into=str(row[15]),
         )
 
 
@@ -65,7 +76,10 @@ class IncidentStore:
         self._insights = insights
 
     async def save(self, incident: Incident) -> None:
-        """Store an incident; one with the same id is replaced, except its environment, thread and creation time."""
+        """Store an answer; one with the same id is replaced, except its environment, thread and creation time.
+
+        What an incident lives through by itself (its state, and where it has alerts, its times) stays as it is.
+        """
         if self._insights is not None:
             # First, so that a crash between both cannot lose it: a job without its incident is tried again.
             await self._insights.enqueue({"incident_id": incident.id}, key=incident.trace_id or incident.id)
@@ -92,9 +106,15 @@ class IncidentStore:
             raise NotFound(f"There is no incident {incident_id[:40]!r}: see `causegraph incidents`.")
         return Incident.from_row(rows[0])
 
-    async def list(self, environment: str, limit: int = 50, before_us: int = LATEST_US) -> Sequence[Incident]:
-        """Return the newest incidents of an environment that were created before a moment."""
-        rows = await self._database.fetch("list_incidents", (environment, before_us, limit))
+    async def list(
+        self, environment: str = "", limit: int = 50, before_us: int = LATEST_US, status: str = "", origin: str = ""
+    ) -> Sequence[Incident]:
+        """Return the newest incidents that were created before a moment, of one environment or of all.
+
+        `status` is one of an incident's states, or `live` for all that are not over.
+        """
+        given = (environment, environment, before_us, status, status, status, origin, origin, limit)
+        rows = await self._database.fetch("list_incidents", given)
         return [Incident.from_row(row) for row in rows]
 
     async def by_thread(self, environment: str, thread_id: str) -> Sequence[Incident]:

@@ -11,7 +11,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (1, 'initial', 0), (2, 'topology', 0), (3, 'peers', 0), (4, 'vectors', 0),
   (5, 'symptoms', 0), (6, 'call_minute', 0), (7, 'code', 0), (8, 'checkpoints', 0),
   (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'alert_status', 0),
-  (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0);
+  (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -214,9 +214,24 @@ CREATE TABLE incident (
   question TEXT NOT NULL,
   outcome VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   answer MEDIUMTEXT NOT NULL,
+  status VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'closed',
+  origin VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'question',
+  title VARCHAR(255) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  severity VARCHAR(32) COLLATE utf8mb4_bin NOT NULL DEFAULT '',
+  updated_us BIGINT NOT NULL DEFAULT 0,
+  firing INT UNSIGNED NOT NULL DEFAULT 0,
+  held TINYINT(1) NOT NULL DEFAULT 0,
+  merged_into VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+  wanted TINYINT(1) NOT NULL DEFAULT 0,
+  rounds INT UNSIGNED NOT NULL DEFAULT 0,
+  profile MEDIUMTEXT NOT NULL DEFAULT '{}',
+  signature MEDIUMTEXT NOT NULL DEFAULT '[]',
   PRIMARY KEY (id),
   KEY by_time (environment, created_us),
-  KEY by_thread (environment, thread_id)
+  KEY by_thread (environment, thread_id),
+  KEY by_status (status, environment, updated_us),
+  KEY by_wish (wanted),
+  KEY by_creation (created_us)
 ) ENGINE=InnoDB;
 
 CREATE TABLE evidence (
@@ -434,7 +449,8 @@ CREATE TABLE symptom (
   decided TINYINT(1) NOT NULL,
   PRIMARY KEY (id),
   KEY by_time (environment, noticed_us),
-  KEY by_decision (decided, opened_us)
+  KEY by_decision (decided, opened_us),
+  KEY by_incident (incident_id, status)
 ) ENGINE=InnoDB;
 
 -- 'symptoms' begins with what comes from now on.
@@ -652,3 +668,45 @@ CREATE TABLE approval_event (
   detail TEXT NOT NULL,
   KEY by_approval (approval_id, id)
 ) ENGINE=InnoDB;
+
+-- An alert belongs to one incident at a time; the decisions say how it came there.
+CREATE TABLE incident_alert (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  alert_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  incident_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source VARCHAR(32) COLLATE utf8mb4_bin NOT NULL,
+  fingerprint VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  joined_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, alert_id),
+  KEY by_incident (incident_id),
+  KEY by_fingerprint (environment, source, fingerprint, joined_us)
+) ENGINE=InnoDB;
+
+-- Why an alert or another incident (`subject`) was put into an incident or taken out of it. Never changed.
+CREATE TABLE grouping_decision (
+  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  incident_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  kind VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  subject VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  score DOUBLE NOT NULL,
+  why TEXT NOT NULL,
+  actor VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  KEY by_incident (incident_id, id)
+) ENGINE=InnoDB;
+
+-- What happened to an incident beside its alerts. Never changed.
+CREATE TABLE incident_event (
+  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  incident_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  time_us BIGINT NOT NULL,
+  kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  actor VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  text TEXT NOT NULL,
+  details MEDIUMTEXT NOT NULL,
+  KEY by_incident (incident_id, time_us),
+  KEY by_kind (kind, time_us)
+) ENGINE=InnoDB;
+
+-- 'alerts' groups what comes from now on.
+INSERT INTO follower (name, seq) VALUES ('alerts', 0);

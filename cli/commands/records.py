@@ -1,4 +1,4 @@
-"""What is stored: evidence, traces, incidents."""
+"""What is stored: evidence, traces, symptoms."""
 
 from __future__ import annotations
 
@@ -30,42 +30,13 @@ def evidence(
     """
     from cli.answer import print_evidence
 
-    found = _fetch(lambda backend: backend.evidence(evidence_id, environment))
+    found = fetch(lambda backend: backend.evidence(evidence_id, environment))
     if as_json:
         print_json(found)
     else:
         print_evidence(make_console(), found)
     if found["state"] != "unchanged":
         raise typer.Exit(1)
-
-
-def incidents(
-    incident_id: Annotated[str, typer.Argument(help="Show the answer of one incident.")] = "",
-    environment: Environment = "",
-    limit: Limit = 20,
-    as_json: JsonFlag = False,
-) -> None:
-    """List the questions that were asked and their verdicts, or show one answer again."""
-    from cli.answer import print_answer, print_table
-
-    if incident_id:
-        found = _fetch(lambda backend: backend.incident(incident_id))
-        if as_json:
-            print_json(found)
-        else:
-            make_console().print(styled(str(found["question"]), "bold"))
-            print_answer(make_console(), {**found["answer"], "incident_id": found["id"]})
-        return
-    every = _fetch(lambda backend: backend.incidents(environment, limit))
-    if as_json:
-        print_json({"incidents": every})
-        return
-    columns = ("asked", "id", "environment", "outcome", "cause", "question")
-    rows = [
-        (_second(i["created"]), i["id"], i["environment"], i["outcome"], ", ".join(i["causes"]), i["question"])
-        for i in every
-    ]
-    print_table(make_console(), columns, rows)
 
 
 def symptoms(
@@ -80,7 +51,7 @@ def symptoms(
     """
     from cli.answer import print_table
 
-    every = _fetch(lambda backend: backend.symptoms(environment, "open" if still_open else "", limit))
+    every = fetch(lambda backend: backend.symptoms(environment, "open" if still_open else "", limit))
     if as_json:
         print_json({"symptoms": every})
         return
@@ -104,7 +75,7 @@ def list_traces(environment: Environment = "", limit: Limit = 20, as_json: JsonF
     """List how questions were answered: one trace for each run of the agents."""
     from cli.answer import print_table
 
-    every = _fetch(lambda backend: backend.traces(environment, limit))
+    every = fetch(lambda backend: backend.traces(environment, limit))
     if as_json:
         print_json({"traces": every})
         return
@@ -131,7 +102,7 @@ def show_trace(
     """Show how one question was answered: scorecard, decisions with their reasons, and the search ledger."""
     from cli.answer import print_trace
 
-    found = _fetch(lambda backend: backend.trace(trace_id))
+    found = fetch(lambda backend: backend.trace(trace_id))
     if as_json:
         print_json(found)
     else:
@@ -146,7 +117,8 @@ def _seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-def _fetch[T](read: Callable[[Backend], Awaitable[T]]) -> T:
+def fetch[T](read: Callable[[Backend], Awaitable[T]]) -> T:
+    """Return what is read from the running server, or from this process where there is none."""
     from cli.backend import open_backend
     from domain.settings import load_settings
 
