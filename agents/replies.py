@@ -264,6 +264,7 @@ async def read_info(services: Services) -> dict[str, Any]:
             "ingest_batches": await services.telemetry.head_seq(),
             "runbooks": len(services.library.runbooks),
             "keys": sum(key.revoked_us is None for key in keys),
+            "overflowed_lines": services.ingest.templates.overflowed,
         },
         "sources": [source.describe() for source in services.sources.opened],
         "settings": _public_settings(services),

@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         default=None,
         description="YAML file of rules: which log lines are only counted, and which wake an analysis (docs/sources.md).",
     )
+    template_limit: int = Field(
+        default=5_000,
+        gt=0,
+        description="Log templates that one service may use within an hour; lines of more kinds share one template.",
+    )
     spool_max_bytes: int = Field(
         default=2 * 1024**3,
         gt=0,

@@ -22,6 +22,7 @@ from ingest.json_records import resolve_environment
 from ingest.log_rules import LogRules
 from ingest.payload import Decoded
 from ingest.template import MASK_VERSION
+from ingest.template_budget import TemplateBudget
 from storage.batch import Batch, Kind
 from storage.dead_letters import DeadLetter, DeadLetters
 from storage.frames import decode_frame
@@ -102,6 +103,7 @@ class Ingest:
     ) -> None:
         self._sink = sink
         self._rules = rules or LogRules()
+        self.templates = TemplateBudget(settings.template_limit)
         self._dead_letters = dead_letters
         self._agent_traces = agent_traces
         self.max_body_bytes = settings.max_body_bytes
@@ -228,12 +230,12 @@ class Ingest:
             rejected=decoded.rejected,
             mask_version=MASK_VERSION,
             undated=frozenset(decoded.undated),
-            **({_FIELDS[kind]: decoded.records} if kind != "logs" else self._sorted(decoded.records)),
+            **({_FIELDS[kind]: decoded.records} if kind != "logs" else self._sorted(decoded.records, now_us)),
         )
         return decoded, batch
 
-    def _sorted(self, events: Sequence[LogEvent]) -> dict[str, Any]:
-        found = self._rules.sort(events)
+    def _sorted(self, events: Sequence[LogEvent], now_us: int) -> dict[str, Any]:
+        found = self._rules.sort(self.templates.apply(events, now_us))
         return {"logs": found.kept, "counted": found.counted, "woken": found.alerts}
 
 
