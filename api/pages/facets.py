@@ -34,19 +34,20 @@ class Offer:
 
     value: str
     words: str
-    count: int
+    count: int | None
     chosen: bool
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """A facet with what it offers now; `hidden` values more exist."""
+    """A facet with what it offers now; `hidden` values more exist. One that is shown `always` may have a single value."""
 
     name: str
     label: str
     offers: tuple[Offer, ...]
     hidden: int = 0
+    always: bool = False
 
     @property
     def chosen(self) -> bool:
@@ -85,7 +86,7 @@ def choose[T](
         if all(choice.has(line, asked[choice.name]) for choice in choices if choice.name in asked)
     ]
     facets = [_facet(choice, _others(lines, choices, asked, choice), path, state) for choice in choices]
-    return Chosen(left, facets, words, path, _address(path, state), bool(state))
+    return Chosen(left, facets, words, path, make_address(path, state), bool(state))
 
 
 def _others[T](lines: Sequence[T], choices: Sequence[Choice[T]], asked: Mapping[str, str], own: Choice[T]) -> list[T]:
@@ -94,22 +95,30 @@ def _others[T](lines: Sequence[T], choices: Sequence[Choice[T]], asked: Mapping[
 
 
 def _facet(choice: Choice[Any], lines: Sequence[Any], path: str, state: Mapping[str, str]) -> Facet:
-    counts = Counter(value for line in lines for value in set(choice.values_of(line)) if value)
-    asked = state.get(choice.name, "")
-    if asked and asked not in counts:
-        counts[asked] = 0
-    ordered = sorted(counts.items(), key=lambda pair: (pair[0] != asked, -pair[1], pair[0]))
-    offers = tuple(_offer(choice, value, count, path, state) for value, count in ordered[:_OFFERED])
-    return Facet(choice.name, choice.label, offers, max(0, len(ordered) - _OFFERED))
+    counts = Counter(value for line in lines for value in set(choice.values_of(line)))
+    return make_facet(choice.name, choice.label, counts, path, state, choice.words)
 
 
-def _offer(choice: Choice[Any], value: str, count: int, path: str, state: Mapping[str, str]) -> Offer:
-    chosen = state.get(choice.name) == value
-    after = {name: held for name, held in state.items() if name != choice.name} | (
-        {} if chosen else {choice.name: value}
-    )
-    return Offer(value, (choice.words or {}).get(value, value), count, chosen, _address(path, after))
+def make_facet(
+    name: str,
+    label: str,
+    counts: Mapping[str, int],
+    path: str,
+    state: Mapping[str, str],
+    words: Mapping[str, str] | None = None,
+) -> Facet:
+    """Return a facet of values that were counted already; `state` is what is chosen, by the names in the address."""
+    asked = state.get(name, "")
+    held = {value: count for value, count in counts.items() if value} | ({asked: counts.get(asked, 0)} if asked else {})
+    ordered = sorted(held.items(), key=lambda pair: (pair[0] != asked, -pair[1], pair[0]))
+    offers = []
+    for value, count in ordered[:_OFFERED]:
+        after = {key: kept for key, kept in state.items() if key != name} | ({} if value == asked else {name: value})
+        offers.append(Offer(value, (words or {}).get(value, value), count, value == asked, make_address(path, after)))
+    return Facet(name, label, tuple(offers), max(0, len(ordered) - _OFFERED))
 
 
-def _address(path: str, state: Mapping[str, str]) -> str:
-    return f"{path}?{urlencode(state)}" if state else path
+def make_address(path: str, state: Mapping[str, str]) -> str:
+    """Return an address with what is chosen in it; what is empty is left out."""
+    kept = {name: value for name, value in state.items() if value}
+    return f"{path}?{urlencode(kept)}" if kept else path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -9,22 +12,34 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from agents import replies
+from agents.services import Services
 from api.auth import Session
 from api.pages.compare import compare_runs
-from api.pages.facets import Choice, choose
+from api.pages.facets import Chosen, Facet, Offer, make_address, make_facet
 from api.pages.render import Pages
 from api.pages.waterfall import draw_waterfall, find_stage
 from api.pages.wording import ACTION_NAMES, OUTCOMES
-from domain.times import LATEST_US
+from domain.times import HOUR_US
+from storage.trace_search import TraceFilter
 
-_LOOKED_AT = 500
+_PAGE = 100
 _OTHERS = 100
-_FACETS: tuple[Choice[dict[str, Any]], ...] = (
-    Choice("outcome", "Verdict", lambda line: (line["outcome"],), OUTCOMES),
-    Choice("action", "Judge", lambda line: (line["action"],), ACTION_NAMES),
-    Choice("status", "Status", lambda line: (line["status"],)),
-    Choice("environment", "Environment", lambda line: (line["environment"],)),
-)
+_FACETS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "outcome": ("Verdict", OUTCOMES),
+    "action": ("Judge", ACTION_NAMES),
+    "service": ("Service", {}),
+    "intent": ("Intent", {}),
+    "status": ("Status", {}),
+    "source": ("Sent by", {"causegraph": "our agents", "ingest": "other programs"}),
+    "model": ("Model", {}),
+    "environment": ("Environment", {}),
+}
+_SINCE: Mapping[str, tuple[str, int]] = {
+    "1h": ("the last hour", HOUR_US),
+    "24h": ("the last day", 24 * HOUR_US),
+    "7d": ("the last week", 7 * 24 * HOUR_US),
+}
+_FLAGS: Mapping[str, str] = {"1": "a stage never ended"}
 
 
 def add_runs(router: APIRouter, pages: Pages) -> None:
@@ -33,14 +48,20 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
 
     @router.get("/ui/traces")
     async def runs_page(
-        request: Request, before: str = "", live: str = "1", session: Session = Depends(gate.page)
+        request: Request, page: int = 1, live: str = "1", session: Session = Depends(gate.page)
     ) -> Response:
-        before_us = replies.read_time("before", before)
-        found = await replies.list_traces(services, "", _LOOKED_AT, LATEST_US if before_us is None else before_us)
-        chosen = choose(found, _FACETS, request.url.path, request.query_params, lambda line: line["question"])
-        older = found[-1]["started"] if len(found) == _LOOKED_AT else ""
+        names = ("q", "since", "open", *_FACETS)
+        state = {name: value[:191] for name in names if (value := request.query_params.get(name, "").strip())}
+        page = min(max(page, 1), 10_000)
+        chosen = await _find_runs(services, state, page)
+        more = len(chosen.lines) > _PAGE
         return pages.render(
-            "runs.html", session, chosen=chosen, live=live == "1" and not before, looked_at=_LOOKED_AT, older=older
+            "runs.html",
+            session,
+            chosen=replace(chosen, lines=chosen.lines[:_PAGE]),
+            live=live == "1" and page == 1,
+            page=page,
+            older=make_address("/ui/traces", state | {"page": str(page + 1)}) if more else "",
         )
 
     @router.get("/ui/compare")
@@ -75,6 +96,51 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
             waterfall=draw_waterfall(view, base, stage),
             names=_stage_names(view.stages),
         )
+
+
+async def _find_runs(services: Services, state: Mapping[str, str], page: int) -> Chosen[dict[str, Any]]:
+    """Return a page of runs, one more than fits where there are more, and the facets around them."""
+    path, search = "/ui/traces", services.traces.search
+    wanted = _make_filter(state)
+    found = await replies.search_traces(services, wanted, _PAGE + 1, (page - 1) * _PAGE)
+    counts = await search.facets(wanted)
+    facets = []
+    for name, (label, words) in _FACETS.items():
+        # What else could be chosen in place of it does not fit what is chosen.
+        own = await search.facets(_make_filter(state, name)) if name in state else counts
+        facets.append(make_facet(name, label, own.get(name, {}), path, state, words))
+    facets.append(_make_fixed("since", "Began in", {key: told for key, (told, _) in _SINCE.items()}, path, state))
+    facets.append(_make_fixed("open", "Flagged", _FLAGS, path, state))
+    bare = make_address(path, state)
+    return Chosen(found["traces"], facets, state.get("q", ""), path, bare, bool(state))
+
+
+def _make_fixed(name: str, label: str, words: Mapping[str, str], path: str, state: Mapping[str, str]) -> Facet:
+    offers = []
+    for value, told in words.items():
+        chosen = state.get(name) == value
+        after = {**state, name: "" if chosen else value}
+        offers.append(Offer(value, told, None, chosen, make_address(path, after)))
+    return Facet(name, label, tuple(offers), always=True)
+
+
+def _make_filter(state: Mapping[str, str], but: str = "") -> TraceFilter:
+    """Return the filter of what is chosen, but for one facet."""
+    chosen = {name: "" if name == but else state.get(name, "") for name in (*_FACETS, "q", "since", "open")}
+    since = _SINCE.get(chosen["since"])
+    return TraceFilter(
+        environment=chosen["environment"],
+        source=chosen["source"],
+        status=chosen["status"],
+        outcome=chosen["outcome"],
+        action=chosen["action"],
+        service=chosen["service"],
+        intent=chosen["intent"],
+        model=chosen["model"],
+        search=chosen["q"],
+        open_spans=chosen["open"] == "1",
+        from_us=time.time_ns() // 1000 - since[1] if since else 0,
+    )
 
 
 def _stage_names(stages: Any) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tracing.scorecard import walk_stages
 _WIDTH = 1000.0
 _THIN = 2.0
 _DEEPEST = 12
+_KINDS = frozenset({"model", "tool", "retriever", "reranker", "embedding", "guardrail"})
 # A stretch in which nothing ran, longer than this share of the work, is drawn as short as that.
 _IDLE_SHARE = 0.08
 
@@ -152,7 +153,11 @@ def _row(number: int, depth: int, stage: StageView, parent: bool, scale: Scale, 
 def _badges(stage: StageView) -> str:
     badges = []
     if stage.status != "complete":
-        badges.append(f'<b class="tag {stage.status}">{stage.status}</b>')
+        badges.append(f'<b class="{stage.status}">{stage.status}</b>')
+    if stage.attempts > 1:
+        badges.append(f'<b class="paused" title="it took so many tries">{stage.attempts} tries</b>')
+    if stage.kind in _KINDS:
+        badges.append(f"<b>{stage.kind}</b>")
     if stage.decisions:
         badges.append(f'<b title="decisions">{stage.decisions} dec</b>')
     if stage.queries:
