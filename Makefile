@@ -27,7 +27,7 @@ test-long: setup ## Run the long tests: kills, fuzzing, soak
 lint: setup ## Check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy $(CODE) sdk/python/causegraph_sdk
 	$(BIN)/lint-imports --no-cache
 
 bench: setup ## Run every fault of the shop on a cold stack and score the answers: SEED=2 WARMUP=40 BROKEN=40
