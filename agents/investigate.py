@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -12,6 +13,9 @@ from typing import Any
 from agents.graph import build_graph
 from agents.question import Question, bounds_of
 from agents.reading import read_question
+from agents.remedy import Remedy
+from agents.remedy_plan import situation_of
+from agents.runbook import kinds_of_changes
 from agents.state import Deps, Plan, State
 from domain.errors import CausegraphError, QuestionError
 from domain.settings import Settings
@@ -33,7 +37,11 @@ from storage.spooled import SpooledStore
 from storage.telemetry import Telemetry
 from tracing.trace import Sink, current_trace, start_trace
 
+logger = logging.getLogger(__name__)
+
 _MAX_QUESTION = 4_000
+# What was asked about a time longer ago than this leads to no change of anything.
+_RECENT_US = 15 * MINUTE_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class Investigator:
         models: ChatModels,
         guard: Guard,
         code: CodeSearch | None = None,
+        remedy: Remedy | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -82,6 +91,7 @@ class Investigator:
         self._models = models
         self._guard = guard
         self._code = code
+        self._remedy = remedy
         self._team = build_graph()
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -171,11 +181,29 @@ class Investigator:
             **_bounds(state["plan"]),
         )
         body["incident_id"] = incident.id
+        body["workflow"] = await self._propose(question, state, desk, body)
         current_trace().note(
             thread_id=question.thread_id, incident_id=incident.id, service=incident.service, answer=body["answer"]
         )
         await self._incidents.save(incident)
         return body
+
+    async def _propose(
+        self, question: Question, state: State, desk: EvidenceDesk, body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Propose the workflow that fits an answer that may be given; never for what is long over."""
+        recent = question.at_us > time.time_ns() // 1000 - _RECENT_US
+        if self._remedy is None or not recent or body["judge"]["action"] not in ("ALLOW_ANSWER", "ALLOW_WITH_WARNING"):
+            return None
+        try:
+            alerts = await self._telemetry.alerts(question.environment, state["plan"].window)
+            changes = [kind for cause in state["verdict"].causes[:1] for kind in kinds_of_changes(cause, desk.found)]
+            found = situation_of(body, changes=changes, alerts=[alert.name for alert in alerts])
+            return await self._remedy.propose_for(found)
+        except CausegraphError as exc:
+            logger.warning("no workflow could be proposed", extra={"reason": str(exc)})
+            body["verdict"]["not_seen"].append(f"which workflow would help: {exc}")
+            return None
 
 
 def _bounds(plan: Plan) -> dict[str, Any]:

@@ -6,14 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from domain.remedy import Actor
+from domain.telemetry import DEFAULT_ENVIRONMENT
 from domain.times import format_us
 from runbooks.verification import read_condition
 from runbooks.workflow import describe_workflow
-from storage.approvals import Approval, ApprovalEvent
+from storage.approvals import Approval, ApprovalEvent, Decision
 from storage.workflows import StepRecord, WorkflowRun
 
 if TYPE_CHECKING:
     from agents.remedy import Remedy
+    from agents.services import Services
 
 
 def run_body(run: WorkflowRun, approvals: Sequence[Approval], steps: Sequence[StepRecord]) -> dict[str, Any]:
@@ -153,3 +156,62 @@ def list_workflows(remedy: Remedy) -> dict[str, Any]:
 
 def _time(moment_us: int | None) -> str | None:
     return None if moment_us is None else format_us(moment_us)
+
+
+# -- what people ask for -----------------------------------------------------------------------------------------------
+
+
+async def propose_run(services: Services, asked: Mapping[str, Any], actor: Actor, *, dry: bool) -> dict[str, Any]:
+    """Propose the run that somebody asks for, or with `dry` only say what it would do.
+
+    `asked` holds `workflow`, and may hold `environment`, `incident_id` (whose answer gives what is not said) and
+    `arguments`. Raises NotFound, PayloadError, ActionError.
+    """
+    incident_id = str(asked.get("incident_id") or "")
+    incident = dict((await services.incidents.get(incident_id)).answer) if incident_id else None
+    environment = str(asked.get("environment") or (incident or {}).get("environment") or DEFAULT_ENVIRONMENT)
+    proposal = services.remedy.make_proposal(
+        str(asked["workflow"]), environment, dict(asked.get("arguments") or {}), actor, incident=incident
+    )
+    if dry:
+        plan = await services.remedy.try_dry(proposal)
+        return {
+            **{name: plan[name] for name in ("workflow", "title", "revision", "environment", "arguments")},
+            "steps": [_planned_step(step) for step in plan["steps"]],
+            "verify": [read_condition(held).tell() for held in plan["verify"]],
+        }
+    return await services.remedy.read_run((await services.remedy.propose(proposal)).id)
+
+
+async def decide(
+    services: Services, approval_id: str, decision: Decision, actor: Actor, digest: str, reason: str = ""
+) -> dict[str, Any]:
+    """Approve or reject exactly what `digest` names; return the run. Raises NotFound, ApprovalError."""
+    approval = await services.remedy.decide(approval_id, decision, actor, digest=digest, reason=reason)
+    return await services.remedy.read_run(approval.run_id)
+
+
+async def ask_remedy(services: Services, what: str, asked: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
+    """Answer what a command asks in this process, as the API answers it over HTTP."""
+    remedy = services.remedy
+    match what:
+        case "workflows":
+            return list_workflows(remedy)
+        case "workflow":
+            return describe_workflow(remedy.workflows.get(str(asked["id"])))
+        case "propose" | "dry-run":
+            return await propose_run(services, asked, actor, dry=what == "dry-run")
+        case "runs":
+            where, incident, workflow = (str(asked.get(n) or "") for n in ("environment", "incident_id", "workflow"))
+            return {"runs": await list_runs(remedy, where, incident, workflow, int(asked["limit"]))}
+        case "run":
+            return await remedy.read_run(str(asked["id"]))
+        case "approvals":
+            where, status = (str(asked.get(name) or "") for name in ("environment", "status"))
+            return {"approvals": await list_approvals(remedy, where, status, int(asked["limit"]))}
+        case "approval":
+            return await read_approval(remedy, str(asked["id"]))
+        case _:
+            decision: Decision = "approve" if what == "approve" else "reject"
+            reason = str(asked.get("reason") or "")
+            return await decide(services, str(asked["id"]), decision, actor, str(asked["digest"]), reason)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from agents.state import Deps, State
+from domain.evidence import Evidence
 from domain.telemetry import CHANGE_KINDS
 from domain.verdict import Cause
 from runbooks.match import match_runbooks
@@ -25,7 +27,7 @@ async def choose_runbook(state: State, deps: Deps) -> State:
     for signal in candidate.signals:
         if ids := [state["cited"][ref] for ref in signal.refs if ref in state["cited"]]:
             messages[signal.text].extend(ids)
-    change = next((c for c in CHANGE_KINDS if cause.change_id and c in _texts_of_changes(cause, deps)), None)
+    change = next((c for c in CHANGE_KINDS if cause.change_id and c in kinds_of_changes(cause, deps.desk.found)), None)
     matches = match_runbooks(
         deps.library,
         services=[cause.service],
@@ -43,7 +45,8 @@ async def choose_runbook(state: State, deps: Deps) -> State:
     return {"runbook": matches[0] if matches else None}
 
 
-def _texts_of_changes(cause: Cause, deps: Deps) -> set[str]:
-    """Return the first words (the kinds) of the changes that the cause cites."""
-    found = (deps.desk.found[i] for i in cause.evidence if i in deps.desk.found)
-    return {evidence.text.split(" ", 1)[0].rstrip(":") for evidence in found if evidence.kind == "change"}
+def kinds_of_changes(cause: Cause, found: Mapping[str, Evidence]) -> list[str]:
+    """Return the kinds of the changes that the cause cites, each the first word of its evidence."""
+    cited = (found[i] for i in cause.evidence if i in found)
+    kinds = (evidence.text.split(" ", 1)[0].rstrip(":") for evidence in cited if evidence.kind == "change")
+    return list(dict.fromkeys(kinds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ingest.sources import Sources
 
 if TYPE_CHECKING:
     from agents.investigate import Investigator
+    from agents.remedy import Remedy
     from domain.embedding import Embedder
     from domain.settings import Settings
     from graph.topology import TopologyGraph
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from storage.telemetry import Telemetry
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
+    from storage.workflows import WorkflowRun
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +98,32 @@ class Services:
             models=self.models,
             guard=self.guard,
             code=self.code,
+            remedy=self.remedy if self.settings.workflow_dir else None,
         )
+
+    @cached_property
+    def remedy(self) -> Remedy:
+        """What proposes and runs workflows. Raises SettingsError if the operator's file has problems."""
+        from agents.remedy import Remedy
+        from runbooks.operator import load_operator
+        from runbooks.workflow import load_workflows
+
+        workflows = load_workflows([self.settings.workflow_dir] if self.settings.workflow_dir else [])
+        for problem in workflows.problems:
+            logger.warning("a workflow is left out", extra={"problem": problem})
+        return Remedy(
+            settings=self.settings,
+            database=self.database,
+            traces=self.traces,
+            workflows=workflows,
+            operator=load_operator(self.settings.remediation_file),
+            close=self._close_incident,
+        )
+
+    async def _close_incident(self, run: WorkflowRun, reason: str) -> None:
+        """Record at the incident that a workflow has helped."""
+        if run.incident_id:
+            await self.incidents.end(run.incident_id, time.time_ns() // 1000)
 
     @cached_property
     def code(self) -> CodeSearch:
@@ -114,7 +142,8 @@ class Services:
     @asynccontextmanager
     async def _following(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        running = [asyncio.create_task(follower.run(stop)) for follower in (self.projection, *self.followers)]
+        workers = (self.remedy,) if self.settings.workflow_dir else ()
+        running = [asyncio.create_task(follower.run(stop)) for follower in (self.projection, *self.followers, *workers)]
         mending = asyncio.create_task(self._mend_traces())
         try:
             yield

@@ -19,6 +19,7 @@ from agents.plain import error_body, program_version
 from agents.services import Services
 from api.agent_traces import agent_traces_router
 from api.alerts import alerts_router
+from api.approvals import approvals_router
 from api.auth import Gate
 from api.chat import Desk, chat_router
 from api.code import code_router
@@ -34,6 +35,7 @@ from api.records import records_router
 from api.topology import topology_router
 from api.traces import traces_router
 from api.webhooks import webhooks_router
+from api.workflows import workflows_router
 from domain.errors import PayloadTooLarge
 from ingest.alert_sources import AlertSources
 from ingest.https_fetch import fetch_https
@@ -101,6 +103,8 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))
     app.include_router(code_router(services, gate))
+    app.include_router(workflows_router(services, gate))
+    app.include_router(approvals_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     install_error_handlers(app, is_page, pages.render_error, _HEADERS)

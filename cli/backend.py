@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from domain.settings import Settings
 
 _ASK_SECONDS = 300.0
+_REMEDY = {
+    "workflows": ("GET", "/workflows"),
+    "workflow": ("GET", "/workflows/{id}"),
+    "propose": ("POST", "/workflows/runs"),
+    "dry-run": ("POST", "/workflows/dry-run"),
+    "runs": ("GET", "/workflows/runs"),
+    "run": ("GET", "/workflows/runs/{id}"),
+    "approvals": ("GET", "/approvals"),
+    "approval": ("GET", "/approvals/{id}"),
+    "approve": ("POST", "/approvals/{id}/approve"),
+    "reject": ("POST", "/approvals/{id}/reject"),
+}
 INGEST_KINDS = ("logs", "changes", "events", "topology")
 
 
@@ -83,6 +95,9 @@ class Backend(Protocol):
     ) -> dict[str, Any]: ...
 
     async def topology_picture(self, environment: str, at_us: int | None) -> str: ...
+
+    async def remedy(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask about workflows and approvals: `what` is one of those that `agents.remedy_replies.ask_remedy` knows."""
 
     async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the code index: `what` is search, symbol, trace, log, templates, diff or status, `values` as for `/code/...`."""
@@ -255,6 +270,12 @@ class LocalBackend:
 
         return await topology_replies.draw_topology(self._services, environment, at_us)
 
+    async def remedy(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        from agents.remedy_replies import ask_remedy
+        from domain.remedy import Actor
+
+        return await ask_remedy(self._services, what, values, Actor("local", "admin", "cli"))
+
     async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         from agents.code_replies import ask_code
 
@@ -364,6 +385,14 @@ class ServerBackend:
         if response.status_code != 200:
             raise _error_of(response.content)
         return response.text
+
+    async def remedy(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        method, path = _REMEDY[what]
+        rest = {name: value for name, value in values.items() if name != "id" and value not in (None, "")}
+        path = path.format(id=_segment(str(values.get("id", ""))))
+        if method == "POST":
+            return await self._call("POST", path, {}, json=rest)
+        return await self._call("GET", path, rest)
 
     async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if what in ("trace", "log"):

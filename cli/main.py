@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.commands import (
+    approve,
     ask,
     backfill,
     code,
@@ -33,6 +34,7 @@ from cli.commands import (
     stack,
     topology,
     trace_store,
+    workflow,
 )
 from cli.screen import make_console, print_error, styled
 from domain.errors import CausegraphError
@@ -110,6 +112,10 @@ def build_cli() -> typer.Typer:
     app.add_typer(_retention(), name="retention")
     app.add_typer(_index(), name="index")
     app.add_typer(_code(), name="code")
+    app.add_typer(_workflows(), name="workflow")
+    app.command()(approve.approve)
+    app.command()(approve.reject)
+    app.command()(approve.approvals)
     app.add_typer(_keys(), name="keys")
     app.command()(mcp.mcp)
     app.command()(demo.demo)
@@ -192,6 +198,14 @@ def _index() -> typer.Typer:
 def _code() -> typer.Typer:
     app = typer.Typer(help="Search in the indexed code.", no_args_is_help=True)
     for command in (code.search, code.symbol, code.trace, code.log, code.templates, code.diff, code.status):
+        app.command()(command)
+    return app
+
+
+def _workflows() -> typer.Typer:
+    app = typer.Typer(help="What can be done about an incident, once a person approves.", no_args_is_help=True)
+    app.command("list")(workflow.list_workflows)
+    for command in (workflow.show, workflow.run, workflow.dry_run, workflow.history):
         app.command()(command)
     return app
 

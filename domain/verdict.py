@@ -93,7 +93,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class RunbookMatch:
-    """A runbook that fits the verdict, which of its links matched, and its steps as written."""
+    """A runbook that fits the verdict, which of its links matched, its steps as written, and its revision (BLAKE3)."""
 
     id: str
     title: str
@@ -101,3 +101,4 @@ class RunbookMatch:
     score: float
     evidence: tuple[str, ...]
     steps: tuple[Mapping[str, Any], ...] = ()
+    revision: str = ""

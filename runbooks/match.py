@@ -56,6 +56,7 @@ def match_runbooks(
                     score=points.score,
                     evidence=points.evidence,
                     steps=tuple(step.to_json() for step in runbook.steps),
+                    revision=runbook.revision,
                 )
             )
     return sorted(matches, key=lambda match: (-match.score, match.id))[:limit]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
+from blake3 import blake3
 from pydantic import Field, field_validator, model_validator
 
 from domain.errors import PayloadError
@@ -59,7 +60,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Runbook:
-    """One runbook. No services means any; `changes` are the kinds of change that it undoes; `path` is its file."""
+    """One runbook. No services means any; `changes` are the kinds of change that it undoes; `path` is its file.
+
+    `revision` is the BLAKE3 of the file's text: an answer and an approval name exactly what they speak of.
+    """
 
     id: str
     title: str
@@ -71,6 +75,7 @@ class Runbook:
     steps: tuple[Step, ...]
     text: str
     path: str
+    revision: str
 
 
 def fill_command(command: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ def parse_runbook(text: str, path: str) -> Runbook:
     if found is None:
         raise PayloadError(f"{path}:1: a runbook starts with YAML front matter between two lines '---'")
     read = read_yaml(found[1], path, _RunbookFile, above=1)
-    return read.to_runbook(text[found.end() :].strip(), path)
+    return read.to_runbook(text[found.end() :].strip(), path, blake3(text.encode()).hexdigest())
 
 
 class _ExpectedFile(StrictFile):
@@ -196,7 +201,7 @@ class _RunbookFile(StrictFile):
             raise ValueError("an empty word would match everything")
         return words
 
-    def to_runbook(self, text: str, path: str) -> Runbook:
+    def to_runbook(self, text: str, path: str, revision: str) -> Runbook:
         return Runbook(
             id=self.id,
             title=self.title,
@@ -208,4 +213,5 @@ class _RunbookFile(StrictFile):
             steps=tuple(step.to_step() for step in self.steps),
             text=text,
             path=path,
+            revision=revision,
         )

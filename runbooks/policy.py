@@ -81,7 +81,7 @@ class Policy:
         if actor.role not in self.approvers:
             return f"the role {actor.role!r} may not approve: {', '.join(self.approvers)} may"
         if self.not_the_proposer and actor.name == proposer and proposer != PROPOSER:
-            return "whoever proposed this may not approve it alone"
+            return "whoever proposed this may not approve it (`not_the_proposer` in the operator's file)"
         return ""
 
     def why_not_alone(
