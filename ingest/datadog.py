@@ -42,7 +42,7 @@ def decode_logs(
         try:
             draft, undated = _draft(item, defaults, environment, now_us)
         except ValueError as exc:
-            decoded.reject(f"item {number}: {exc}")
+            decoded.refuse(f"item {number}: {exc}", item)
             continue
         if undated:
             decoded.undated.add(len(decoded.records))

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from google.protobuf.json_format import ParseDict, ParseError  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError  # type: ignore[import-untyped]  # ships no types
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]  # ships no types
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -54,8 +54,8 @@ _STATUS_ERROR = 2
 _NO_VALUE = 1  # DataPointFlags: the series says that it has no value
 _QUANTILES = (0.5, 0.95)
 
-# What a payload holds, flattened: the resource, the scope's name and the record, or why it cannot be read.
-type _Items = Iterator[tuple["_Origin", str, Message | str]]
+# What a payload holds, flattened: the resource, the scope's name and the record.
+type _Items = Iterator[tuple["_Origin", str, "Message | _Unreadable"]]
 
 
 def decode_logs(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[LogEvent]:
@@ -66,7 +66,7 @@ def decode_logs(body: bytes, content_type: str, environment: str, now_us: int) -
         try:
             draft, undated = _draft(origin, scope, _readable(record), now_us)
         except ValueError as exc:
-            decoded.reject(f"log record {number}: {exc}")
+            _refuse(decoded, f"log record {number}: {exc}", "scope_logs", origin, scope, record)
             continue
         if undated:
             decoded.undated.add(len(decoded.records))
@@ -86,7 +86,7 @@ def decode_traces(body: bytes, content_type: str, environment: str, now_us: int)
             else:
                 decoded.records.append(_span(origin, scope, span))
         except ValueError as exc:
-            decoded.reject(f"span {number}: {exc}")
+            _refuse(decoded, f"span {number}: {exc}", "scope_spans", origin, scope, record)
     return decoded
 
 
@@ -98,14 +98,14 @@ def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int
     """
     decoded: Decoded[MetricPoint] = Decoded()
     items = _items(body, content_type, environment, ExportMetricsServiceRequest, ("resource_metrics", "scope_metrics"))
-    for number, (origin, _, record) in enumerate(items, 1):
+    for number, (origin, scope, record) in enumerate(items, 1):
         try:
             metric = _readable(record)
             name = clean_name(metric.name, 180)
             if not name:
                 raise ValueError("it has no name")
         except ValueError as exc:
-            decoded.reject(f"metric {number}: {exc}", _count_points(record))
+            _refuse(decoded, f"metric {number}: {exc}", "scope_metrics", origin, scope, record, _count_points(record))
             continue
         for point in _data_points(metric):
             _take_points(decoded, origin, name, point, now_us)
@@ -117,14 +117,45 @@ def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What a resource says of all its records. `problem` is why none of them can be taken, or empty."""
+    """What a resource says of all its records. `problem` is why none of them can be taken, or empty.
+
+    `resource` is the resource as it was sent.
+    """
 
     environment: str
     service: str
     node: str
     version: str
     attributes: Mapping[str, Scalar]
+    resource: Message
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A record in JSON that is none, and why."""
+
+    reason: str
+    raw: Mapping[str, Any]
+
+
+def _refuse(
+    decoded: Decoded[Any],
+    reason: str,
+    scopes: str,
+    origin: _Origin,
+    scope: str,
+    record: Message | _Unreadable,
+    count: int = 1,
+) -> None:
+    """Count a record that is not taken, and keep it as a request of its own, in JSON, while there is room for such."""
+    if not decoded.has_room:
+        decoded.reject(reason, count)
+        return
+    raw = record.raw if isinstance(record, _Unreadable) else MessageToDict(record)
+    block = {"scope": {"name": scope}, _camel(_RECORDS[scopes]): [raw]}
+    resource = {"resource": MessageToDict(origin.resource), _camel(scopes): [block]}
+    decoded.refuse(reason, {_camel(scopes.replace("scope", "resource")): [resource]}, count)
 
 
 def _items(body: bytes, content_type: str, environment: str, request: Any, path: tuple[str, str]) -> _Items:
@@ -167,7 +198,7 @@ def _json_items(value: Mapping[str, Any], environment: str, resources: str, scop
                 try:
                     yield origin, name, _from_json(_MESSAGES[scopes], _with_bytes_ids(record))
                 except PayloadError as exc:
-                    yield origin, name, str(exc)
+                    yield origin, name, _Unreadable(str(exc), record)
 
 
 def _objects(value: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
@@ -218,9 +249,9 @@ def _id_bytes(text: Any, size: int) -> bytes:
     return b""
 
 
-def _readable(record: Message | str) -> Any:
-    if isinstance(record, str):
-        raise ValueError(record)
+def _readable(record: Message | _Unreadable) -> Any:
+    if isinstance(record, _Unreadable):
+        raise ValueError(record.reason)
     return record
 
 
@@ -241,6 +272,7 @@ def _read_origin(resource: Resource, environment: str) -> _Origin:
         node=_name(said, "k8s.node.name") or _name(said, "host.name"),
         version=_name(said, "service.version"),
         attributes={key: said[key] for key in _INSTANCE_KEYS if said.get(key) not in (None, "")},
+        resource=resource,
         problem=problem,
     )
 
@@ -484,9 +516,9 @@ def _data_points(metric: Any) -> Iterator[_DataPoint]:
                 yield _DataPoint(point, ((".count", float(point.count)), (".sum", point.sum), *quantiles))
 
 
-def _count_points(record: Message | str) -> int:
+def _count_points(record: Message | _Unreadable) -> int:
     """Return how many data points are lost with a metric; one at least, so that none goes uncounted."""
-    return 1 if isinstance(record, str) else max(1, sum(1 for _ in _data_points(record)))
+    return 1 if isinstance(record, _Unreadable) else max(1, sum(1 for _ in _data_points(record)))
 
 
 def _number(point: NumberDataPoint) -> float:

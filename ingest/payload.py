@@ -43,13 +43,18 @@ class Decoded[R]:
         self.rejected += count
         self.note(reason)
 
-    def refuse(self, reason: str, raw: Any) -> None:
-        """Count a record that is not taken, and keep it as it was sent."""
-        self.reject(reason)
+    def refuse(self, reason: str, raw: Any, count: int = 1) -> None:
+        """Count a record that is not taken (`count` where it holds several), and keep it as it was sent."""
+        self.reject(reason, count)
         record = msgspec.json.encode(raw)
         self._refused_bytes += len(record)
-        if self._refused_bytes <= _REFUSED_BYTES:
+        if self.has_room:
             self.refused.append(record)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more refused records are kept."""
+        return self._refused_bytes <= _REFUSED_BYTES
 
     def note(self, reason: str) -> None:
         """Tell the sender something, if not much was told yet."""

@@ -6,21 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 from blake3 import blake3
 
 from domain.errors import NotFound, StorageError
 from domain.settings import Settings
 from domain.telemetry import LogEvent
 from domain.times import MINUTE_US
-from ingest import json_records, otlp
+from ingest import datadog, json_records, otlp
 from ingest.compression import decompress
 from ingest.json_records import resolve_environment
 from ingest.log_rules import LogRules
-from ingest.payload import Decoded
+from ingest.payload import MAX_ERRORS, Decoded
 from ingest.template import MASK_VERSION
 from ingest.template_budget import TemplateBudget
 from storage.batch import Batch, Kind
@@ -190,11 +191,32 @@ class Ingest:
         return Receipt(done.accepted, done.duplicate, done.refused, errors, done.seq, done.ids, done.spooled)
 
     async def _replay(self, letter: DeadLetter, body: bytes) -> Receipt:
-        accept = {"logs": self.accept_logs, "changes": self.accept_changes, "events": self.accept_events}
+        form, _, more = letter.source.partition(" ")
         delivery = Delivery(body, "application/x-ndjson", environment=letter.environment)
-        if letter.source == "json" and letter.kind in accept:
+        if form == "otlp":
+            return await self._replay_requests(letter.kind, delivery)
+        if form == "datadog":
+            decode = partial(datadog.decode_logs, msgspec.json.decode(more) if more else {})
+            return await self.accept("logs", letter.source, delivery, decode)
+        accept = {"logs": self.accept_logs, "changes": self.accept_changes, "events": self.accept_events}
+        if form == "json" and letter.kind in accept:
             return await accept[letter.kind](delivery)
         return await self.accept_alerts(delivery, letter.source)
+
+    async def _replay_requests(self, kind: str, delivery: Delivery) -> Receipt:
+        """Take OTLP requests, one a line; the receipt speaks of all of them."""
+        accept = {"logs": self.accept_otlp_logs, "traces": self.accept_otlp_traces, "metrics": self.accept_otlp_metrics}
+        receipts = [
+            await accept[kind](replace(delivery, body=line, content_type=otlp.JSON))
+            for line in delivery.body.splitlines()
+        ]
+        return Receipt(
+            accepted=sum(one.accepted for one in receipts),
+            duplicate=sum(one.duplicate for one in receipts),
+            rejected=sum(one.rejected for one in receipts),
+            errors=tuple(error for one in receipts for error in one.errors)[:MAX_ERRORS],
+            watermark=max(one.watermark for one in receipts),
+        )
 
     def _keep_refused(self, form: str, batch: Batch, decoded: Decoded[Any]) -> str:
         """Keep the refused records as a dead letter and return its id, or nothing; they must not cost the good ones."""

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from domain.errors import NotFound, PayloadError, PayloadTooLarge
 from domain.settings import Settings
 from domain.telemetry import Level, LogEvent
+from ingest.datadog import decode_logs
 from ingest.service import Delivery, Ingest, Receipt
 from storage.batch import Batch
 from storage.database import Database
@@ -371,6 +373,55 @@ async def test_refused_records_are_kept_and_can_be_taken_again(
     assert await stored(database, environment) == (2, 2)
     with pytest.raises(NotFound):
         await keeping.replay(mended)
+
+
+def _otlp(environment: str, *records: dict[str, Any]) -> Delivery:
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "till"}}]}
+    body = {
+        "resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": {"name": "app"}, "logRecords": [*records]}]}]
+    }
+    return delivery(environment, body)
+
+
+async def test_refused_records_of_otlp_are_requests_of_their_own(
+    ingest: Ingest, database: Database, environment: str, tmp_path: Path
+) -> None:
+    letters = DeadLetters(tmp_path)
+    keeping = Ingest(ingest._sink, Settings(), letters)
+    good = {"timeUnixNano": "1700000000000000000", "body": {"stringValue": "sold 3 chairs"}}
+    late = good | {"timeUnixNano": "18446744073709551615"}  # a number that fits, a time that does not
+    words = good | {"timeUnixNano": "yesterday"}
+    receipt = await keeping.accept_otlp_logs(_otlp(environment, good, late, words))
+    assert counts(receipt) == (1, 0, 2)
+    (letter,) = letters.find_all()
+    assert (letter.id, letter.source, letter.kind, letter.kept) == (receipt.dead_letter, "otlp", "logs", 2)
+    assert counts(await keeping.replay(letter.id)) == (0, 0, 2)
+    _, body = letters.read(letter.id)
+    mended = letters.keep(
+        letter, body.replace(b"18446744073709551615", b"1700000001000000000").replace(b"yesterday", b"1")
+    )
+    assert counts(await keeping.replay(mended)) == (2, 0, 0)
+    services = await rows(database, "SELECT DISTINCT service FROM log_event WHERE environment = ?", environment)
+    assert services == [("till",)]
+    assert await stored(database, environment) == (3, 3)
+
+
+async def test_refused_items_of_datadog_can_be_taken_again(
+    ingest: Ingest, database: Database, environment: str, tmp_path: Path
+) -> None:
+    letters = DeadLetters(tmp_path)
+    keeping = Ingest(ingest._sink, Settings(), letters)
+    defaults = {"service": "till"}
+    sent = delivery(environment, [{"message": "good", "timestamp": 1_700_000_000}, {"message": {"deep": 1}}, 7])
+    receipt = await keeping.accept("logs", f"datadog {json.dumps(defaults)}", sent, partial(decode_logs, defaults))
+    assert receipt.rejected >= 1
+    (letter,) = letters.find_all()
+    assert letter.kept == receipt.rejected
+    assert (await keeping.replay(letter.id)).rejected == receipt.rejected
+    mended = letters.keep(letter, b'{"message": "mended", "timestamp": 1700000000}')
+    assert counts(await keeping.replay(mended)) == (1, 0, 0)
+    services = await rows(database, "SELECT DISTINCT service FROM log_event WHERE environment = ?", environment)
+    assert services == [("till",)]
 
 
 async def test_what_cannot_be_sent_again_alone_is_not_kept(ingest: Ingest, environment: str, tmp_path: Path) -> None:
