@@ -24,6 +24,7 @@ from domain.times import HOUR_US, SLOT_US
 from graph.intervals import Interval, unite
 from graph.ontology import ChangeNode, Edge, EdgeFamily, EdgeKind, ServiceNode
 from graph.topology import TopologyGraph
+from ingest import said_addresses
 from ingest.peers import name_peer
 from storage.database import Database
 from storage.topology import ChangeRow, Observation, TopologyStore
@@ -47,7 +48,7 @@ class TopologyProjection:
     def __init__(self, database: Database, graph: TopologyGraph, lifetime_us: int, *, batches: int = _BATCHES) -> None:
         if lifetime_us < SLOT_US:
             raise ValueError("an edge's lifetime cannot be shorter than a slot")
-        self._store = TopologyStore(database)
+        self._store = TopologyStore(database, said_addresses)
         self._graph = graph
         self._lifetime_us = lifetime_us
         self._batches = batches

@@ -21,6 +21,7 @@ from domain.telemetry import Level, StatedEdge
 from domain.times import SLOT_US
 from storage.call_minutes import MinuteSums
 from storage.database import Database, Row, Transaction
+from storage.said_calls import LineReader, SaidCall, SaidCalls
 
 type Follower = Literal["topology", "graph"]
 
@@ -28,6 +29,7 @@ type Follower = Literal["topology", "graph"]
 # peer and as a service, and the two are counted apart.
 CLIENT_SPANS = "client spans"
 TRACES = "traces"
+LOGS = "logs"
 
 _FAMILIES = 1000
 
@@ -123,8 +125,9 @@ type NamePeer = Callable[[str, str], str]
 class TopologyStore:
     """The topology of one database. Every method raises StorageError or a child of it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, reader: LineReader | None = None) -> None:
         self._database = database
+        self._said = SaidCalls(reader) if reader else None
 
     async def positions(self) -> Positions:
         """Return how far the ingest and the followers have come."""
@@ -136,9 +139,11 @@ class TopologyStore:
 
         Observations no further apart than `window_us` are taken together; `merge` makes intervals of the observations
         and intervals of one family; `name_peer` gives the name of what a span calls from its peer and its attributes
-        (JSON, or empty). None if another process is at it.
+        (JSON, or empty). None if another process is at it. Log lines are read for hosts if there is a reader.
         """
-        return await self._database.transaction(lambda tx: _follow(tx, batches, window_us, merge, name_peer))
+        return await self._database.transaction(
+            lambda tx: _follow(tx, batches, window_us, merge, name_peer, self._said)
+        )
 
     async def hold(
         self, follower: Follower, work: Callable[[int], Coroutine[Any, Any, int]], *, wait: bool = False
@@ -198,7 +203,9 @@ def _trimmed(value: Any) -> Any:
     return value.rstrip(" ") if isinstance(value, str) else value
 
 
-def _follow(tx: Transaction, batches: int, window_us: int, merge: Merge, name_peer: NamePeer) -> int | None:
+def _follow(
+    tx: Transaction, batches: int, window_us: int, merge: Merge, name_peer: NamePeer, said: SaidCalls | None
+) -> int | None:
     held = tx.fetch("topology_hold", ("topology",))
     if not held:
         return None
@@ -212,14 +219,20 @@ def _follow(tx: Transaction, batches: int, window_us: int, merge: Merge, name_pe
         minutes.add(
             (call.environment, call.caller, call.callee, TRACES), call.slot_us, call.bucket, call.count, call.errors
         )
+    emissions = list(_observe(tx, "topology_emissions", (int(Level.ERROR), after, upto, window_us)))
     sightings = [
         *_observe(tx, "topology_span_sightings", (after, upto, window_us)),
         *_observe(tx, "topology_log_sightings", (int(Level.ERROR), after, upto, window_us)),
-        *_observe(tx, "topology_emissions", (int(Level.ERROR), after, upto, window_us)),
+        *emissions,
         *_observe(tx, "topology_metric_sightings", (after, upto, window_us)),
     ]
     tx.execute_many("topology_add_calls", [_slot_row(call) for call in calls])
     _add_observations(tx, [*(call.observation for call in calls), *sightings], upto, merge)
+    if said:
+        # After the sightings: a name that reports in the same batches is known by now.
+        templates = {int(seen.family.target) for seen in emissions}
+        told = map(_told_observation, said.find(tx, after, upto, templates, window_us))
+        _add_observations(tx, told, upto, merge)
     _follow_peers(tx, after, upto, merge, name_peer, minutes)
     minutes.write(tx)
     tx.execute("topology_advance", (upto, "topology"))
@@ -229,6 +242,11 @@ def _follow(tx: Transaction, batches: int, window_us: int, merge: Merge, name_pe
 def _join_calls(tx: Transaction, after: int, upto: int) -> list[CallSlot]:
     rows = tx.fetch("topology_calls", (SLOT_US, after, upto, upto, SLOT_US, after, upto, after))
     return [CallSlot.from_row(row) for row in rows]
+
+
+def _told_observation(told: SaidCall) -> Observation:
+    family = Family(told.environment, "CALLS", told.caller, told.callee, LOGS)
+    return Observation(family, told.first_us, told.last_us, told.count, told.errors)
 
 
 def _observe(tx: Transaction, query: str, parameters: Sequence[int]) -> Iterable[Observation]:

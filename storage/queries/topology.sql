@@ -51,6 +51,35 @@ SELECT environment, 'EMITTED', service, template_id, 'logs', MIN(time_us), MAX(t
 FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ?
 GROUP BY environment, service, template_id, time_us DIV ?
 
+-- name: topology_template_texts
+SELECT t.id, t.text FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j
+STRAIGHT_JOIN log_template AS t ON t.id = j.id
+
+-- Equal lines are taken together, within a window.
+-- name: topology_said_lines
+SELECT environment, service, LEFT(message, 600) AS said, MIN(time_us), MAX(time_us), COUNT(*), SUM(level >= ?)
+FROM log_event FORCE INDEX (by_seq)
+WHERE seq > ? AND seq <= ?
+  AND template_id IN (SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j)
+GROUP BY environment, service, said, time_us DIV ?
+ORDER BY environment, service, said LIMIT ?
+
+-- Which of these names a service reports under, or was stated to call from.
+-- name: topology_known_names
+SELECT j.name
+FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS j
+WHERE EXISTS (SELECT 1 FROM observed_edge AS e WHERE e.environment = ? AND e.kind = 'RUNS_ON' AND e.source = j.name)
+  OR EXISTS (SELECT 1 FROM stated_edge AS s WHERE s.environment = ? AND s.source = j.name)
+
+-- name: topology_services_on
+SELECT DISTINCT e.target, e.source
+FROM JSON_TABLE(?, '$[*]' COLUMNS (node VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS j
+STRAIGHT_JOIN observed_edge AS e ON e.environment = ? AND e.kind = 'RUNS_ON' AND e.target = j.node
+
+-- name: topology_said_targets
+SELECT DISTINCT target FROM observed_edge
+WHERE environment = ? AND kind = 'CALLS' AND source = ? AND observed_by = 'logs'
+
 -- A point says that the two are connected, not how often one called the other.
 -- name: topology_metric_sightings
 SELECT environment, 'CALLS', source, destination, 'metrics', MIN(time_us), MAX(time_us), COUNT(*), 0, 0

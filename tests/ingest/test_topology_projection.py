@@ -21,10 +21,12 @@ from domain.times import HOUR_US, MINUTE_US, SECOND_US, SLOT_US, Window, floor_s
 from graph.local_server import find_falkordb
 from graph.ontology import EDGE_KINDS, Edge, Emission
 from graph.topology import TopologyGraph
+from ingest.template import template_of
 from ingest.topology import TopologyProjection
 from storage.call_minutes import CallMinutes
 from storage.database import QUERIES, Database, Transaction
 from storage.ingest import Batch, IngestStore, Kind, prepare
+from storage.said_calls import MOST_UNKNOWN
 from storage.topology import TopologyStore
 
 T0 = 1_790_000_000 * SECOND_US
@@ -137,6 +139,15 @@ def point(source: str, destination: str, at_us: int = 0) -> MetricPoint:
 
 def peer_edge(source: str, target: str, first_us: int, last_us: int, count: int, errors: int = 0) -> Edge:
     return replace(call_edge(source, target, first_us, last_us, count, errors), observed_by="client spans")
+
+
+def said(service: str, message: str, at_us: int = 0, *, level: Level = Level.ERROR, node: str = "") -> LogEvent:
+    key, text = template_of(message)
+    return LogEvent("", T0 + at_us, service, level, message, key, text, node)
+
+
+def said_edge(source: str, target: str, count: int, errors: int, last_us: int = 0) -> Edge:
+    return replace(call_edge(source, target, 0, last_us, count, errors), observed_by="logs")
 
 
 PARENT = span("a", "", "web", 2 * SECOND_US, took_us=900)
@@ -937,3 +948,41 @@ async def test_the_minutes_of_calls_outlive_their_spans(
     assert list(await minutes_of(sender)) == [("web", "cart", "traces", minute_of(0))]
     (only,) = await CallMinutes(database).of_edge(sender.environment, "web", "cart", Window(0, 2 * T0))
     assert only.durations.quantile_us(0.5) == pytest.approx(5000, rel=0.1)
+
+
+async def told_calls(sender: Sender) -> list[Edge]:
+    return await sender.graph.edges_as_of(sender.environment, T0, ("CALLS",), slack_us=T0)
+
+
+async def test_lines_that_name_a_host_and_a_port_tell_who_calls_whom(
+    sender: Sender, projection: TopologyProjection, database: Database
+) -> None:
+    refused = "connect to inventory:8080 refused"
+    await sender.logs(
+        said("web", refused, 0),
+        said("web", refused, SECOND_US),
+        said("web", "connected to inventory:8080", 2 * SECOND_US, level=Level.INFO),
+        said("web", "upstream 10.0.0.7:5432 timed out", 0),
+        said("web", "inventory is slow, we call it a day at cart", 0),
+        said("inventory", "listening on inventory:8080", 0, level=Level.INFO),
+        said("orders", "ready", 0, level=Level.INFO, node="10.0.0.7"),
+        said("web", "connect to web:80 refused", 0),
+    )
+    await catch_up(projection, database)
+    assert await told_calls(sender) == [
+        said_edge("web", "inventory", 3, 2, 2 * SECOND_US),
+        said_edge("web", "orders", 1, 1),
+    ]
+
+
+async def test_a_storm_of_invented_hosts_adds_few_of_them(
+    sender: Sender, projection: TopologyProjection, database: Database
+) -> None:
+    storm = [said("web", f"connect to h{'abcdefghij'[n % 10] * (1 + n // 10)}:80 refused", n) for n in range(100)]
+    await sender.logs(*storm, said("cart", "connect to web:80 refused"), said("web", "timeout:5000 ms while calling"))
+    await sender.logs(*storm, said("cart", "ready"), said("web", "connect to cart:80 refused"))
+    await catch_up(projection, database)
+    calls = await told_calls(sender)
+    assert len({edge.target for edge in calls if edge.source == "web"} - {"cart"}) == MOST_UNKNOWN
+    # Who exists is always told of.
+    assert {("web", "cart"), ("cart", "web")} <= {(edge.source, edge.target) for edge in calls}
