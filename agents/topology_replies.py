@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import GraphError, NotFound, QuestionError
 from domain.telemetry import DEFAULT_ENVIRONMENT
 from domain.times import MINUTE_US, Window, floor_slot, format_us
+from graph.kinds import describe_services
 from graph.ontology import Edge
 from graph.picture import topology_svg
 from ingest.fields import clean_environment
@@ -27,16 +29,22 @@ _AROUND_CHAIN = 6  # further callers and callees of each service of a chain, tho
 
 
 async def read_topology(services: Services, environment: str = "", at_us: int | None = None) -> dict[str, Any]:
-    """Return who called whom as of a moment (default: now), a line for each pair."""
+    """Return who called whom as of a moment (default: now), a line for each pair, and what and where each service is."""
     environment, at_us = _place(environment), _moment(at_us)
     up_to_date = await _catch_up(services)
-    edges = await services.graph.edges_as_of(environment, at_us)
-    lines = call_lines(edges)
+    edges = await services.graph.edges_as_of(environment, at_us, ("CALLS", "RUNS_ON"))
+    lines = call_lines(edge for edge in edges if edge.kind == "CALLS")
     lately = await _lately(services, environment, at_us)
     for line in lines:
         found = lately.get((line["source"], line["target"]))
         line["lately"] = None if found is None else {"minutes": _LATELY_US // MINUTE_US, **_rates(found)}
-    return {"environment": environment, "at": format_us(at_us), "edges": lines, "up_to_date": up_to_date}
+    return {
+        "environment": environment,
+        "at": format_us(at_us),
+        "edges": lines,
+        "services": [asdict(service) for service in describe_services(edges)],
+        "up_to_date": up_to_date,
+    }
 
 
 async def read_calls(

@@ -76,6 +76,13 @@ def _add_json(router: APIRouter, ingest: Ingest) -> None:
         """Take stated edges: `{edges: [{source, target, kind?}], observed_by?, valid_from?, valid_to?}`."""
         return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_topology)
 
+    @router.post("/ingest/topology/manifests")
+    async def manifests(
+        request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
+    ) -> Response:
+        """Take a topology as a file: Kubernetes manifests, a compose file, or `edges`; YAML or JSON."""
+        return await answer_json(Ask(ingest, request, environment, idempotency_key), ingest.accept_topology_file)
+
 
 # -- OTLP --------------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 
 from diagnosis.symptom import Symptom
+from domain.telemetry import INGRESS_PREFIX
 
 
 def choose_entry(calls: Iterable[tuple[str, str]], among: Sequence[str] = ()) -> str:
@@ -43,7 +44,9 @@ def services_below(services: Iterable[str], calls: Iterable[tuple[str, str]]) ->
 
 def _graph(calls: Iterable[tuple[str, str]]) -> nx.DiGraph:
     graph: nx.DiGraph = nx.DiGraph()
-    graph.add_edges_from(sorted({(caller, callee) for caller, callee in calls if caller != callee}))
+    # Users meet the service behind an ingress: that one tells of itself.
+    felt = {(a, b) for a, b in calls if a != b and not a.startswith(INGRESS_PREFIX)}
+    graph.add_edges_from(sorted(felt))
     return graph
 
 

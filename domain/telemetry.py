@@ -16,6 +16,9 @@ type Attributes = Mapping[str, Scalar]
 
 DEFAULT_ENVIRONMENT = "default"
 UNKNOWN_SERVICE = "unknown_service"
+# Names that a cluster's objects go by in the topology: pod/NAMESPACE/NAME is no host, ingress/NAME no service of its own.
+POD_PREFIX = "pod/"
+INGRESS_PREFIX = "ingress/"
 
 
 class Level(IntEnum):

@@ -21,7 +21,7 @@ BATCH = 500
 
 
 class Label(StrEnum):
-    """The labels of nodes. `SERVICE` and `NODE` (a host) are named by `name`, the others by `id`."""
+    """The labels of nodes. `SERVICE` and `NODE` (a host, or a pod) are named by `name`, the others by `id`."""
 
     SERVICE = "Service"
     NODE = "Node"

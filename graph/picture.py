@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 import networkx as nx
 
 from domain.times import format_us
+from graph.kinds import ServiceKind, describe_services
 from graph.layout import Layout, Pair, Point, lay_out
 from graph.ontology import Edge
 from graph.view import as_networkx
@@ -34,6 +35,7 @@ _GAP, _WIDEST_GAP = 58.0, 120.0
 _TIP = 7.0
 _PORT = 6.5
 _WIDE = {"w1": 1_000, "w2": 100_000}  # how many calls make a line wider
+_KINDS = {"database": "database", "queue": "queue", "external": "host outside", "ingress": "ingress"}
 _FAILING = 0.05  # a call fails often where this share of it does
 
 
@@ -61,7 +63,9 @@ def topology_svg(
     services. `anomalous` services are marked. `notes` are told of a call where one points at it. With `styled` false the colours are left to a page that brings
     `PICTURE_STYLE` itself.
     """
-    view = as_networkx(edge for edge in edges if edge.kind == "CALLS")
+    known = list(edges)
+    kinds = {service.name: service.kind for service in describe_services(known)}
+    view = as_networkx(edge for edge in known if edge.kind == "CALLS")
     chain = _chain_calls(view, highlight)
     layout = lay_out([*view.nodes, *highlight], [*view.edges, *chain])
     columns = _columns(layout)
@@ -73,7 +77,13 @@ def topology_svg(
         for pair in sorted(layout.ways, key=lambda pair: (pair in chain, pair))
     ]
     boxes = [
-        _draw_service(name, columns[at], _y(layout, name), _classes(name, view, highlight, anomalous))
+        _draw_service(
+            name,
+            kinds.get(name, "service"),
+            columns[at],
+            _y(layout, name),
+            _classes(name, kinds.get(name, "service"), view, highlight, anomalous),
+        )
         for at, layer in enumerate(layout.layers)
         for name in layer
         if isinstance(name, str)
@@ -186,10 +196,11 @@ def _tell_call(pair: Pair, call: Mapping[str, Any] | None, note: str) -> str:
     return f"{told}; {note}" if note else told
 
 
-def _draw_service(name: str, column: _Column, y: float, classes: str) -> str:
-    radius = _BOX_HEIGHT / 2 if "peer" in classes else 8
+def _draw_service(name: str, kind: ServiceKind, column: _Column, y: float, classes: str) -> str:
+    radius = {"service": 8, "database": _BOX_HEIGHT / 2, "queue": 0, "external": _BOX_HEIGHT / 2, "ingress": 0}[kind]
+    told = name if kind == "service" else f"{name} ({_KINDS[kind]})"
     return (
-        f'<g class="{classes}"><title>{_text(_plain(name))}</title>'
+        f'<g class="{classes}"><title>{_text(_plain(told))}</title>'
         f'<rect x="{_n(column.left)}" y="{_n(y - _BOX_HEIGHT / 2)}" width="{_n(column.width)}" '
         f'height="{_n(_BOX_HEIGHT)}" rx="{_n(radius)}"/>'
         f'<text x="{_n(column.left + column.width / 2)}" y="{_n(y + 4.5)}" text-anchor="middle">'
@@ -197,8 +208,8 @@ def _draw_service(name: str, column: _Column, y: float, classes: str) -> str:
     )
 
 
-def _classes(name: str, view: nx.DiGraph, chain: Sequence[str], anomalous: Collection[str]) -> str:
-    classes = ["service"]
+def _classes(name: str, kind: ServiceKind, view: nx.DiGraph, chain: Sequence[str], anomalous: Collection[str]) -> str:
+    classes = ["service", *([kind] if kind != "service" else [])]
     if name in view and not view.out_degree(name) and _is_peer(view, name):
         classes.append("peer")
     if name in anomalous:
@@ -210,7 +221,9 @@ def _classes(name: str, view: nx.DiGraph, chain: Sequence[str], anomalous: Colle
 
 def _is_peer(view: nx.DiGraph, name: str) -> bool:
     """Say whether a service is only known from those that call it."""
-    return all(call["observed_by"] == ("client spans",) for _, _, call in view.in_edges(name, data=True))
+    return all(
+        {"client spans", "logs"}.issuperset(call["observed_by"]) for _, _, call in view.in_edges(name, data=True)
+    )
 
 
 def _y(layout: Layout, point: Point) -> float:

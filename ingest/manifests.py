@@ -3,7 +3,8 @@
 A workload (Deployment, StatefulSet, DaemonSet, Job, CronJob, or a Pod of its own) is a service: under OTEL_SERVICE_NAME or the
 annotation `resource.opentelemetry.io/service.name` if it has one, else under its own name. It calls another where one of
 its variables or arguments, or a ConfigMap that it takes variables from, holds the address of a Service that leads there.
-What merely looks like an address is left out: a Service of that name must be among the manifests.
+What merely looks like an address is left out: a Service of that name must be among the manifests. An Ingress calls the
+services that it routes to, as `ingress/NAME`; behind a Service of type ExternalName is the host that it names.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
+from domain.telemetry import INGRESS_PREFIX, POD_PREFIX
+
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"}) | {
+    "ReplicationController",
+    "Rollout",
+}
 _NAMED_BY = "resource.opentelemetry.io/service.name"
 # A host in a URL, or with a port; a bare name counts only where the variable says that it is a host.
 _ADDRESS = re.compile(
@@ -30,6 +36,7 @@ class _Workload:
     labels: Mapping[str, str]
     texts: tuple[tuple[str, str], ...]
     node: str = ""
+    pod: str = ""
     owned: bool = False
 
 
@@ -37,7 +44,9 @@ class _Workload:
 class _Cluster:
     workloads: list[_Workload] = field(default_factory=list)
     services: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    outside: dict[tuple[str, str], str] = field(default_factory=dict)
     configs: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    ingresses: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def is_manifest(document: Any) -> bool:
@@ -55,6 +64,7 @@ def read_manifests(documents: Iterable[Any]) -> list[dict[str, str]]:
         if one["kind"] in _WORKLOADS:
             cluster.workloads.append(_read_workload(one, cluster))
     edges = {edge for workload in cluster.workloads for edge in _edges_of(workload, cluster)}
+    edges |= {edge for ingress in cluster.ingresses for edge in _routes_of(ingress, cluster)}
     return [{"source": source, "target": target, "kind": kind} for kind, source, target in sorted(edges)]
 
 
@@ -75,6 +85,10 @@ def _take_settings(one: Mapping[str, Any], cluster: _Cluster) -> None:
     match one["kind"]:
         case "Service":
             cluster.services[key] = _strings(_at(one, "spec", "selector"))
+            if _at(one, "spec", "type") == "ExternalName":
+                cluster.outside[key] = str(_at(one, "spec", "externalName") or "").rstrip(".").lower()
+        case "Ingress":
+            cluster.ingresses.append(one)
         case "ConfigMap":
             cluster.configs[key] = _strings(one.get("data"))
 
@@ -96,6 +110,7 @@ def _read_workload(one: Mapping[str, Any], cluster: _Cluster) -> _Workload:
         labels=_strings(_at(template, "metadata", "labels")),
         texts=texts,
         node=str(spec.get("nodeName") or ""),
+        pod=f"{namespace}/{name}" if one["kind"] == "Pod" and name else "",
         owned=bool(_list(_at(one, "metadata", "ownerReferences"))),
     )
 
@@ -120,11 +135,23 @@ def _edges_of(workload: _Workload, cluster: _Cluster) -> Iterator[tuple[str, str
     name = _owner_name(workload, cluster) if workload.owned else workload.name
     if workload.node:
         yield ("RUNS_ON", name, workload.node)
+    if workload.pod and name:
+        yield ("RUNS_ON", name, POD_PREFIX + workload.pod)
     for variable, text in workload.texts:
         for host in _hosts(variable, text):
             for target in _behind(host, workload.namespace, cluster):
                 if target != name:
                     yield ("CALLS", name, target)
+
+
+def _routes_of(ingress: Mapping[str, Any], cluster: _Cluster) -> Iterator[tuple[str, str, str]]:
+    namespace, name = _key(ingress)
+    spec = _mapping(ingress.get("spec"))
+    rules = [_list(_at(rule, "http", "paths")) for rule in _list(spec.get("rules"))]
+    backends = [spec.get("defaultBackend"), *(_at(path, "backend") for paths in rules for path in paths)]
+    for backend in backends:
+        if service := str(_at(backend, "service", "name") or _at(backend, "serviceName") or ""):
+            yield from (("CALLS", INGRESS_PREFIX + name, target) for target in _behind(service, namespace, cluster))
 
 
 def _hosts(variable: str, text: str) -> Iterator[str]:
@@ -143,6 +170,8 @@ def _behind(host: str, namespace: str, cluster: _Cluster) -> list[str]:
     selector = cluster.services.get((place or namespace, name))
     if selector is None:
         return []
+    if outside := cluster.outside.get((place or namespace, name)):
+        return [outside]
     found = sorted({w.name for w in cluster.workloads if not w.owned and _selects(selector, w, place or namespace)})
     return found or [name]
 

@@ -24,6 +24,7 @@ from ingest.log_rules import LogRules
 from ingest.payload import MAX_ERRORS, Decoded
 from ingest.template import MASK_VERSION
 from ingest.template_budget import TemplateBudget
+from ingest.topology_files import decode_topology_file
 from storage.batch import Batch, Kind
 from storage.dead_letters import DeadLetter, DeadLetters
 from storage.frames import decode_frame
@@ -136,6 +137,10 @@ class Ingest:
     async def accept_topology(self, delivery: Delivery) -> Receipt:
         """Take stated edges."""
         return await self.accept("topology", "json", delivery, _dated(json_records.decode_topology))
+
+    async def accept_topology_file(self, delivery: Delivery) -> Receipt:
+        """Take stated edges as a file tells of them: YAML or JSON, a compose file, Kubernetes manifests."""
+        return await self.accept("topology", "file", delivery, _dated(decode_topology_file))
 
     async def accept_alerts(self, delivery: Delivery, source: str) -> Receipt:
         """Take a webhook of alerts from a known source."""

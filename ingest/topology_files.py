@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import yaml
 
 from domain.errors import PayloadError
+from domain.telemetry import StatedEdge
+from ingest.json_records import decode_topology
 from ingest.manifests import is_manifest, read_manifests
+from ingest.payload import Decoded
 
 
 def read_topology_file(text: str) -> dict[str, Any]:
@@ -43,6 +47,16 @@ def read_topology_file(text: str) -> dict[str, Any]:
     if not isinstance(body["edges"], list) or not body["edges"]:
         raise PayloadError("The file states no edges: `edges` must be a list, or some service must depend on another.")
     return body
+
+
+def decode_topology_file(body: bytes, content_type: str, environment: str) -> Decoded[StatedEdge]:
+    """Make stated edges of a file's bytes in any of these forms, UTF-8; raises PayloadError."""
+    try:
+        stated = read_topology_file(body.decode())
+    except UnicodeDecodeError as exc:
+        raise PayloadError("The file is not a text in UTF-8. Nothing was stored.") from exc
+    content = json.dumps(stated, ensure_ascii=False, default=str).encode()
+    return decode_topology(content, "application/json", environment)
 
 
 def _read_cluster(documents: Sequence[Any]) -> dict[str, Any]:

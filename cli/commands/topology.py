@@ -23,6 +23,8 @@ Environment = Annotated[
     str, typer.Option("--environment", "-e", help="Environment; may be left out if there is only one.")
 ]
 At = Annotated[str, typer.Option(help="As of this time: RFC 3339 (UTC if without a zone) or epoch. Default: now.")]
+_SHOWN = 4  # nodes or pods of one service
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -34,7 +36,7 @@ def show(
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Show who called whom at a moment: how often, how often in vain, since when, and who says so.
+    """Show who called whom at a moment: how often, how often in vain, since when, and who says so; then what runs where.
 
     Calls count from `since` on; a dash stands where only metrics or a statement tell of the pair. `client spans` are calls
     that only their caller tells of: to a database, a queue, a host outside. `lately` is the quarter of an hour before.
@@ -56,6 +58,7 @@ def show(
         )
     else:
         _print_calls(make_console(), body["edges"])
+    _print_services(make_console(), body["services"])
     _warn_behind(body)
 
 
@@ -208,6 +211,24 @@ def _print_calls(console: Console, edges: Sequence[dict[str, Any]]) -> None:
 
     columns = ("caller", "callee", "calls", "errors", "since (UTC)", "last seen (UTC)", "lately", "observed by")
     print_table(console, columns, [_cells(edge) for edge in edges])
+
+
+def _print_services(console: Console, services: Sequence[dict[str, Any]]) -> None:
+    """Print the kind and the place of each service of which either is worth telling."""
+    from cli.answer import print_table
+
+    rows = [
+        (one["name"], one["kind"], _few(one["nodes"]), _few(one["pods"]))
+        for one in services
+        if one["nodes"] or one["pods"] or one["kind"] != "service"
+    ]
+    if rows:
+        print_table(console, ("service", "kind", "nodes", "pods"), rows)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more or "-"
 
 
 def _cells(edge: dict[str, Any]) -> tuple[str, ...]:

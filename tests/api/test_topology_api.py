@@ -193,3 +193,23 @@ async def test_calls_minute_by_minute(client: httpx.AsyncClient, incident: str) 
     late = {**query, "from": "2020-01-01T00:00:00Z", "to": "2020-01-01T01:00:00Z"}
     assert (await client.get("/topology/calls", params=late)).json()["minutes"] == []
     assert (await client.get("/topology/calls", params={**late, "to": "2021-01-01"})).status_code in (400, 422)
+
+
+async def test_manifests_are_taken_as_they_are(client: httpx.AsyncClient, environment: str) -> None:
+    manifests = """
+{apiVersion: v1, kind: Service, metadata: {name: cart}, spec: {selector: {app: cart}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, labels: {app: web}}
+spec: {nodeName: n1, containers: [{name: c, env: [{name: CART_URL, value: "http://cart:80"}]}]}
+"""
+    place = {"environment": environment}
+    reply = await client.post("/ingest/topology/manifests", content=manifests.encode(), params=place)
+    assert (reply.status_code, reply.json()["accepted"]) == (200, 3)
+    body = (await client.get("/topology", params=place)).json()
+    assert [(edge["source"], edge["target"]) for edge in body["edges"]] == [("web-1", "cart")]
+    assert body["services"][1] == {"name": "web-1", "kind": "service", "nodes": ["n1"], "pods": ["default/web-1"]}
+    refused = await client.post("/ingest/topology/manifests", content=b"hello: there", params=place)
+    assert refused.status_code == 400
+    assert "states no topology" in refused.text

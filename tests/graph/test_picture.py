@@ -56,8 +56,8 @@ def test_a_picture_shows_services_calls_and_what_is_wrong_with_them() -> None:
     assert _classes(drawn, "web calls cart: seen 5000 times, 0 failed, since 1970-01-01") == {"edge", "w1"}
     assert _classes(drawn, "cart calls db") == {"edge", "failing"}
     assert _classes(drawn, "cart calls mail: stated") == {"edge", "stated"}
-    assert _classes(drawn, "redis/0") == {"service", "peer"}
-    assert _classes(drawn, "db") == {"service"}
+    assert _classes(drawn, "redis/0 (database)") == {"service", "database", "peer"}
+    assert _classes(drawn, "db (database)") == {"service", "database"}
     assert _classes(drawn, "catalog") == {"service", "anomalous"}
     assert PICTURE_STYLE in drawn
     assert "prefers-color-scheme: dark" in drawn

@@ -73,6 +73,27 @@ metadata:
   labels: {app: payment, pod-template-hash: 7d4}
   ownerReferences: [{kind: ReplicaSet, name: payment-7d4}]
 spec: {nodeName: node-3, containers: [{name: p}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bank, namespace: money}
+spec: {type: ExternalName, externalName: api.bank.example.}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: outside, namespace: money}
+data: {BANK_URL: "https://bank/v1"}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: ledger, namespace: money}
+spec: {template: {metadata: {labels: {app: ledger}}, spec: {containers: [{name: l, envFrom: [{configMapRef: {name: outside}}]}]}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: front, namespace: shop}
+spec:
+  rules: [{http: {paths: [{path: /cart, backend: {service: {name: cart, port: {number: 7070}}}}, {path: /x, backend: {service: {name: nobody}}}]}}]
 """
 
 
@@ -83,7 +104,10 @@ def test_workloads_call_the_services_whose_address_they_are_told() -> None:
         ("CALLS", "cartservice", "redis-cart"),
         ("CALLS", "frontend", "cartservice"),
         ("CALLS", "frontend", "payment"),
+        ("CALLS", "ingress/front", "cartservice"),
+        ("CALLS", "ledger", "api.bank.example"),
         ("RUNS_ON", "payment", "node-3"),
+        ("RUNS_ON", "payment", "pod/money/payment-7d4-x9"),
     ]
 
 
@@ -93,7 +117,7 @@ def test_what_kubectl_prints_reads_the_same() -> None:
     assert read_topology_file(yaml.safe_dump(listed)) == read_topology_file(SHOP)
     pods = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in objects if o["kind"] == "Pod"]
     typed = {"apiVersion": "v1", "kind": "PodList", "items": pods}
-    assert read_manifests([typed]) == [{"source": "payment", "target": "node-3", "kind": "RUNS_ON"}]
+    assert [edge["target"] for edge in read_manifests([typed])] == ["node-3", "pod/money/payment-7d4-x9"]
 
 
 def test_manifests_without_any_edge_are_refused_with_the_reason() -> None:
@@ -113,7 +137,11 @@ _values = st.recursive(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(["Deployment", "Pod", "Service", "ConfigMap", "CronJob", "List", "PodList"]), _values, _values)
+@given(
+    st.sampled_from(["Deployment", "Pod", "Service", "ConfigMap", "CronJob", "Ingress", "List", "PodList"]),
+    _values,
+    _values,
+)
 def test_no_shape_of_an_object_breaks_it(kind: str, metadata: Any, spec: Any) -> None:
     read_manifests(
         [{"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec, "items": spec, "data": spec}]

@@ -18,6 +18,7 @@ from domain.errors import GraphUnavailable
 from domain.sketch import bucket_of
 from domain.telemetry import Change, Level, LogEvent, MetricPoint, Span, SpanKind, StatedEdge
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, SLOT_US, Window, floor_slot
+from graph.connection import GraphConnection
 from graph.local_server import find_falkordb
 from graph.ontology import EDGE_KINDS, Edge, Emission
 from graph.topology import TopologyGraph
@@ -604,7 +605,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], int]:
 
     for name in ("fetch", "execute", "execute_many"):
         guard(Transaction, name)
-    guard(TopologyGraph, "_ask")
+    guard(GraphConnection, "_ask")
     return lambda: last
 
 
@@ -732,7 +733,7 @@ async def test_the_graph_goes_away_and_comes_back(
         raise GraphUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(TopologyGraph, "_ask", refuse)
+        patch.setattr(GraphConnection, "_ask", refuse)
         seq = await sender.spans(PARENT, CHILD)
         with pytest.raises(GraphUnavailable):
             await projection.advance()
@@ -753,7 +754,7 @@ async def test_the_loop_outlives_a_graph_that_is_down(
         raise GraphUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(TopologyGraph, "_ask", refuse)
+        patch.setattr(GraphConnection, "_ask", refuse)
         running = asyncio.create_task(projection.run(stop))
         seq = await sender.spans(PARENT, CHILD)
         assert not await projection.wait_for(seq, 0.5)
