@@ -8,24 +8,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
-from agents import replies, topology_replies
+from agents import incident_replies, replies, topology_replies
 from agents.plain import told_claims
+from agents.postmortem import draft_postmortem
 from agents.services import Services
 from api.auth import Session
 from api.pages.facets import Choice, choose
 from api.pages.render import Pages
 from api.pages.wording import OUTCOMES, tell_value
-from domain.errors import NotFound
+from domain.errors import AccessError, NotFound
 from domain.evidence import Evidence
 
 _LOOKED_AT = 300
 _SHOWN_EVIDENCE = 120
+_GROUPING = 100
 _FACETS: tuple[Choice[dict[str, Any]], ...] = (
+    Choice("status", "State", lambda line: (line["status"],)),
+    Choice(
+        "origin",
+        "From",
+        lambda line: (line["origin"],),
+        {"alert": "alerts", "symptom": "symptoms", "question": "questions"},
+    ),
+    Choice("severity", "Severity", lambda line: (line["severity"],)),
     Choice("outcome", "Verdict", lambda line: (line["outcome"],), OUTCOMES),
     Choice("cause", "Cause", lambda line: line["causes"]),
     Choice("service", "Symptom", lambda line: (line["service"],)),
@@ -60,7 +71,9 @@ def add_incidents(router: APIRouter, pages: Pages) -> None:
     @router.get("/ui/incidents")
     async def incidents_page(request: Request, session: Session = Depends(gate.page)) -> Response:
         found = await replies.list_incidents(services, limit=_LOOKED_AT)
-        chosen = choose(found, _FACETS, request.url.path, request.query_params, lambda line: line["question"])
+        chosen = choose(
+            found, _FACETS, request.url.path, request.query_params, lambda line: line["title"] + " " + line["question"]
+        )
         return pages.render("incidents.html", session, chosen=chosen, looked_at=_LOOKED_AT)
 
     @router.get("/ui/incidents/{incident_id}")
@@ -72,12 +85,30 @@ def add_incidents(router: APIRouter, pages: Pages) -> None:
             "incident.html",
             session,
             incident=incident,
+            life=await incident_replies.read_life(services, incident_id),
+            grouping=await incident_replies.read_decisions(services, incident_id, _GROUPING),
+            may_act=session.key.may("ask"),
             body=body,
             chains=[make_chain(cause) for cause in body.get("verdict", {}).get("causes", [])],
             claims=told_claims(body),
             cited=await load_cited(services, incident["environment"], body),
             picture=Markup(picture),  # noqa: S704 - every name in it is escaped (graph/picture.py)
         )
+
+    @router.get("/ui/incidents/{incident_id}/postmortem")
+    async def postmortem_page(incident_id: str, session: Session = Depends(gate.page)) -> Response:
+        draft = await draft_postmortem(services, incident_id)
+        return pages.render("postmortem.html", session, incident_id=incident_id, draft=draft)
+
+    @router.post("/ui/incidents/{incident_id}/act")
+    async def act(request: Request, incident_id: str, session: Session = Depends(gate.page)) -> Response:
+        fields = await gate.form(request, session)
+        if not session.key.may("ask"):
+            raise AccessError(f"Your key has the role {session.key.role!r}, which may not change incidents.")
+        life = await incident_replies.act_on_incident(
+            services, incident_id, fields.get("action", ""), fields, session.key.name
+        )
+        return RedirectResponse(f"/ui/incidents/{quote(life['id'], safe='')}#timeline", 303)
 
     @router.get("/ui/evidence/{evidence_id}")
     async def evidence_page(evidence_id: str, session: Session = Depends(gate.page)) -> Response:

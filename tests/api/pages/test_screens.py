@@ -157,3 +157,19 @@ async def test_logs_are_found_by_text_and_by_what_is_new(tab: Tab, asked: str) -
     await page.get_by_role("link", name="New").click()
     await page.wait_for_url("**order=new*")
     await expect(page.locator("table.rows tbody tr")).to_have_count(1)
+
+
+async def test_people_add_what_they_know_to_an_incident(tab: Tab, services: Services, asked: str) -> None:
+    incident = (await list_incidents(services, asked))[0]
+    page = await tab.open(f"/ui/incidents/{incident['id']}")
+    await page.get_by_label("A line for the timeline").fill(f"rolled back {HOSTILE}")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**#timeline")
+    await expect(page.locator("ol.timeline .note")).to_contain_text("rolled back <img src=x")
+    await page.wait_for_selector("html[data-script=ready]")
+    await page.locator("h1").click()
+    await page.keyboard.press("1")
+    await expect(page.locator("ol.timeline .feedback")).to_contain_text("right")
+    await page.get_by_role("link", name="draft of a postmortem").click()
+    await expect(page.locator("pre")).to_contain_text("# Postmortem")
+    assert await page.locator("main img").count() == 0
