@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PING_SECONDS = 2.0
 # Endings of the settings that are nobody's business.
-_SECRET_SETTINGS = ("api_key", "chat_key", "_secret", "_token", "_password", "_options", "_webhooks")
+_SECRET_SETTINGS = ("api_key", "chat_key", "_secret", "_token", "_password", "_options", "_webhooks", "_headers")
 _THREAD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
 
 

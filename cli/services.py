@@ -182,6 +182,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from ingest.rule_alerts import RuleAlerts
     from ingest.service import Ingest
     from ingest.topology import TopologyProjection
+    from ingest.trace_exporter import build_exporter
     from retrieval.chunk_embedding import ChunkEmbedding
     from retrieval.embedding import TemplateEmbedding
     from runbooks.library import BUILT_IN, load_library
@@ -210,6 +211,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     )
     blobs = BlobStore(database, settings.data_dir / "blobs")
     traces = TraceStore(database, settings.data_dir / "traces")
+    exporter = build_exporter(settings, traces)
     agent_intake = AgentIntake(traces, settings.max_body_bytes)
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
     return Services(
@@ -239,6 +241,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
                 if embedder
                 else ()
             ),
+            *((exporter,) if exporter else ()),
         ),
         symptoms=SymptomStore(database),
         models=models,

@@ -219,6 +219,16 @@ class Settings(BaseSettings):
         default=12, ge=0, description="How many incidents of alerts are investigated unasked within an hour; 0: none."
     )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
+    trace_export_url: str = Field(
+        default="",
+        description="Address that gets our own traces as OTLP, such as `http://host:4318/v1/traces`. Empty: none.",
+    )
+    trace_export_headers: str = Field(
+        default="", description="Headers sent with them: `Authorization=Basic ...;x-other=1`."
+    )
+    trace_export_content: bool = Field(
+        default=False, description="Whether exported traces hold questions, answers, inputs and outputs."
+    )
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."
     )

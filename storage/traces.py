@@ -136,6 +136,15 @@ class TraceStore:
         rows = await self._database.fetch("trace_of_thread", (environment, thread_id))
         return TraceRow.from_row(rows[0]) if rows else None
 
+    async def unexported(self, limit: int) -> Sequence[tuple[str, int]]:
+        """Return own traces that are not at work and have events after those that were exported, oldest first."""
+        rows = await self._database.fetch("unexported_traces", (limit,))
+        return [(str(row[0]), int(row[1])) for row in rows]
+
+    async def mark_exported(self, trace_id: str, seq: int) -> None:
+        """Remember that a trace's events up to a sequence number were exported."""
+        await self._database.execute("mark_trace_exported", (seq, trace_id))
+
     async def amend(self, trace_id: str, patch: Mapping[str, Any], *, actor: str, reason: str) -> TraceView:
         """Correct a trace by a new event and return the trace as it now reads; raises NotFound or ValueError."""
 

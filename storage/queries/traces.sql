@@ -59,3 +59,13 @@ SELECT id FROM trace WHERE source = 'causegraph' AND id > ? ORDER BY id LIMIT 10
 -- A trace of another program by our id or by the id that its sender gave it.
 -- name: find_external
 SELECT id FROM trace WHERE id = ? OR external_id = ? ORDER BY started_us DESC LIMIT 1
+
+-- Our own runs that are not at work and have events that were not exported.
+-- name: unexported_traces
+SELECT t.id, t.exported_seq FROM trace t
+WHERE t.source = 'causegraph' AND t.status <> 'running'
+  AND t.exported_seq < (SELECT MAX(e.seq) FROM trace_event e WHERE e.trace_id = t.id)
+ORDER BY t.started_us LIMIT ?
+
+-- name: mark_trace_exported
+UPDATE trace SET exported_seq = GREATEST(exported_seq, ?) WHERE id = ?
