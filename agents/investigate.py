@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from agents.code_questions import CodeAnswer, answer_body, answer_code_question
 from agents.graph import build_graph
 from agents.question import Question, bounds_of
 from agents.reading import read_question
@@ -20,7 +21,7 @@ from agents.state import Deps, Plan, State
 from domain.errors import CausegraphError, QuestionError
 from domain.settings import Settings
 from domain.times import MINUTE_US, format_us, to_us
-from domain.verdict import Cause, Verdict
+from domain.verdict import Cause, Judgement, Verdict
 from graph.topology import TopologyGraph
 from indexer.search import CodeSearch
 from inference.budget import Budget
@@ -124,6 +125,11 @@ class Investigator:
                 models=models,
                 code=self._code,
             )
+            told = await answer_code_question(question, deps)
+            if told is not None:
+                yield Progress("code", _last_decision("code"))
+                yield Answer(await self._keep_reply(question, told, deps, trace.id, behind, began))
+                return
             state: State = {"question": question, "round": 0, "reports": {}}
             async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
                 if mode == "values":
@@ -154,39 +160,61 @@ class Investigator:
         behind: tuple[str, ...],
         began: float,
     ) -> dict[str, Any]:
-        desk, budget = deps.desk, deps.models.budget
         cited = {i for claim in state["claims"] for i in claim.evidence}
         cited |= {i for cause in state["verdict"].causes for i in cause.evidence}
         cited |= {i for cause in state["verdict"].causes for ids in cause.hop_evidence.values() for i in ids}
         cited |= {i for ruled in state["verdict"].ruled_out for i in ruled.evidence}
+        await self._keep_evidence(cited, deps, trace_id)
+        body = _answer_body(question, state, trace_id, (*behind, *deps.models.lost))
+        body["budget"] = _budget_body(deps, began)
+        body["incident_id"] = question.incident_id or make_incident_id()
+        body["workflow"] = await self._propose(question, state, deps.desk, body)
+        await self._keep_incident(question, body, state["verdict"].outcome, **_bounds(state["plan"]))
+        return body
+
+    async def _keep_reply(
+        self, question: Question, told: CodeAnswer, deps: Deps, trace_id: str, behind: tuple[str, ...], began: float
+    ) -> dict[str, Any]:
+        """Keep an answer for which nothing was investigated; an incident that it was asked in keeps its own answer."""
+        await self._keep_evidence({i for claim in told.claims for i in claim.evidence}, deps, trace_id)
+        current_trace().judge(Judgement(told.action, {}, told.gaps))
+        body = {
+            "language": "en",
+            "environment": question.environment,
+            "thread_id": question.thread_id,
+            "incident_id": question.incident_id or make_incident_id(),
+            "trace_id": trace_id,
+            **answer_body(told, (*behind, *deps.models.lost)),
+            "window": {"from": format_us(told.since_us or question.at_us), "to": format_us(question.at_us)},
+            "budget": _budget_body(deps, began),
+        }
+        if not question.incident_id:
+            await self._keep_incident(question, body, "")
+        return body
+
+    async def _keep_evidence(self, cited: set[str], deps: Deps, trace_id: str) -> None:
+        desk = deps.desk
         kept = [desk.found[i] for i in sorted(cited) if i in desk.found]
         current_trace().evidence(sorted(desk.found))
         current_trace().evidence([e.id for e in kept], cited=True)
         await self._evidence.save(kept, {e.id: desk.records[e.id] for e in kept}, found_by=trace_id)
-        body = _answer_body(question, state, trace_id, (*behind, *deps.models.lost))
-        body["budget"] = {
-            "seconds": round(time.perf_counter() - began, 3),
-            "tokens": budget.tokens,
-            "cost": round(budget.cost, 6),
-        }
+
+    async def _keep_incident(self, question: Question, body: dict[str, Any], outcome: str, **bounds: Any) -> None:
         incident = Incident(
-            id=question.incident_id or make_incident_id(),
+            id=body["incident_id"],
             environment=question.environment,
             thread_id=question.thread_id,
-            trace_id=trace_id,
+            trace_id=body["trace_id"],
             created_us=to_us(datetime.now(UTC)),
             question=question.text,
-            outcome=state["verdict"].outcome,
+            outcome=outcome,
             answer=body,
-            **_bounds(state["plan"]),
+            **bounds,
         )
-        body["incident_id"] = incident.id
-        body["workflow"] = await self._propose(question, state, desk, body)
         current_trace().note(
             thread_id=question.thread_id, incident_id=incident.id, service=incident.service, answer=body["answer"]
         )
         await self._incidents.save(incident)
-        return body
 
     async def _propose(
         self, question: Question, state: State, desk: EvidenceDesk, body: dict[str, Any]
@@ -204,6 +232,12 @@ class Investigator:
             logger.warning("no workflow could be proposed", extra={"reason": str(exc)})
             body["verdict"]["not_seen"].append(f"which workflow would help: {exc}")
             return None
+
+
+def _budget_body(deps: Deps, began: float) -> dict[str, Any]:
+    budget = deps.models.budget
+    seconds = round(time.perf_counter() - began, 3)
+    return {"seconds": seconds, "tokens": budget.tokens, "cost": round(budget.cost, 6)}
 
 
 def _bounds(plan: Plan) -> dict[str, Any]:

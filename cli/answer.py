@@ -57,6 +57,9 @@ def _print_verdict(console: Console, body: Mapping[str, Any], verdict: Mapping[s
     outcome = str(verdict["outcome"])
     console.print()
     headline = str(body["answer"]).partition("\n")[0]
+    if not outcome:  # nothing was investigated
+        console.print(styled(headline, "bold"), soft_wrap=True)
+        return
     console.print(
         styled(f" {outcome} ", f"{OUTCOME_STYLES.get(outcome, 'bold')} reverse") + styled("  ") + styled(headline)
     )

@@ -13,6 +13,7 @@ from indexer.git import GitError, run_git
 _FORMAT = "%x00%x00%H%x00%ct%x00%at%x00%an%x00%s"  # nothing but NUL can be missing from names and subjects
 _SECONDS = 20.0
 _EARLIEST = 100_000_000  # git reads a smaller number as something else than seconds since 1970
+_ID = re.compile(r"[0-9a-f]{7,64}")
 _HEAD = re.compile(r"([0-9a-f]{40,64}) (\d+) (\d+)(?: \d+)?")
 
 
@@ -55,6 +56,17 @@ def commits_between(
     wanted = [f":(literal){path}" for path in paths or (".",)]
     out = _log(folder, *bounds, f"--max-count={limit}", "--name-only", "--relative", "--", *wanted)
     return [commit for commit in _read_log(out) if commit.time_us >= since_us]
+
+
+def find_commit(folder: Path, commit: str) -> Commit:
+    """Return a commit with the files that it touched below the folder; raises GitError where there is none of this id."""
+    if not _ID.fullmatch(commit):
+        raise GitError("That is no id of a commit.")
+    out = _log(folder, "--max-count=1", "--name-only", "--relative", commit, "--")
+    found = next(_read_log(out), None)
+    if found is None:
+        raise GitError(f"There is no commit {commit}.")
+    return found
 
 
 def commits_of_lines(folder: Path, path: str, first: int, last: int, limit: int = 5) -> list[Commit]:

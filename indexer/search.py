@@ -16,7 +16,7 @@ from indexer.code_index import CodeIndex, IndexedFile
 from indexer.facts import FACTS_VERSION
 from indexer.frame_match import FramePlace, place_frames
 from indexer.git import GitError
-from indexer.history import Commit, blame_lines, commits_between, commits_of_lines
+from indexer.history import Commit, blame_lines, commits_between, commits_of_lines, find_commit
 from indexer.linking import Reference, link_calls
 from indexer.parsing import unpack_stored
 from indexer.roots import folder_of
@@ -176,9 +176,12 @@ class CodeSearch:
     async def read_code(self, key: Mapping[str, Any]) -> dict[str, Any]:
         """Return the record of a line of code: the line with its surroundings, its file's hash, its last commit.
 
-        `key` holds root, path and line. Raises NotFound where the index no longer has them.
+        `key` holds root, path and line; or root and commit, for the record of a commit. Raises NotFound where they are
+        no longer there.
         """
         loaded = await self.load()
+        if "commit" in key:
+            return await self._read_commit(loaded, str(key["root"]), str(key["commit"]), str(key.get("service", "")))
         root_id, path, line = str(key["root"]), str(key["path"]), int(key["line"])
         file = loaded.index.file(path, root_id)
         if file is None:
@@ -198,6 +201,17 @@ class CodeSearch:
             "service": str(key.get("service", "")),
             "commit": _commit_record(commits[0]) if commits else None,
         }
+
+    async def _read_commit(self, loaded: Loaded, root_id: str, commit: str, service: str) -> dict[str, Any]:
+        root = loaded.roots.get(root_id)
+        if root is None:
+            raise NotFound("The code base of this commit is no longer indexed.")
+        try:
+            found = await asyncio.to_thread(find_commit, folder_of(root, self._clones), commit)
+        except GitError as exc:
+            raise NotFound(f"Commit {commit[:12]} cannot be read: {exc}") from exc
+        record = {"kind_of_record": "commit", "root": root_id, "location": root.location, "service": service}
+        return record | {"commit": _commit_record(found), "files": list(found.files)}
 
     async def _files_of(self, root: CodeRoot) -> tuple[IndexedFile, ...]:
         known = self._files.get(root.id)

@@ -88,6 +88,10 @@ def describe_record(kind: EvidenceKind, key: Mapping[str, Any], record: Mapping[
             since = format_us(record["valid_from_us"])
             text = f"{record['source']} calls {record['target']} since {since} (seen by {record['observed_by']})"
             return text, record["source"], record["valid_from_us"]
+        case "code" if record["kind_of_record"] == "commit":
+            commit = record["commit"]
+            text = f'commit {commit["id"][:12]} by {commit["author"]}: "{commit["subject"][:200]}"'
+            return text, record["service"], commit["time_us"]
         case "code":
             where = f"{record['path']}:{record['line']}" + (f" in {record['symbol']}" if record["symbol"] else "")
             moment = record["commit"]["time_us"] if record["commit"] else 0
