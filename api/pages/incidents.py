@@ -19,6 +19,7 @@ from agents.plain import told_claims
 from agents.postmortem import draft_postmortem
 from agents.services import Services
 from api.auth import Session
+from api.pages.approvals import read_workflow
 from api.pages.facets import Choice, choose
 from api.pages.render import Pages
 from api.pages.wording import OUTCOMES, tell_value
@@ -89,6 +90,7 @@ def add_incidents(router: APIRouter, pages: Pages) -> None:
             grouping=await incident_replies.read_decisions(services, incident_id, _GROUPING),
             may_act=session.key.may("ask"),
             body=body,
+            workflow=await read_workflow(services, body),
             chains=[make_chain(cause) for cause in body.get("verdict", {}).get("causes", [])],
             claims=told_claims(body),
             cited=await load_cited(services, incident["environment"], body),

@@ -37,6 +37,7 @@ MENU: Sequence[Place] = (
     Place("/", "Ask", "a", "M4 5h16v11H9l-5 4z"),
     Place("/ui/chat", "Chat", "c", "M3 5h12v8H8l-5 4zM9 16h7l5 3V9h-3"),
     Place("/ui/incidents", "Incidents", "i", "M12 4 21 20H3zM12 10v5M12 17.5v.5"),
+    Place("/ui/approvals", "Approvals", "p", "M5 12l4 4L19 6M4 20h16"),
     Place("/ui/symptoms", "Symptoms", "s", "M3 12h4l3-8 4 16 3-8h4"),
     Place("/ui/traces", "Runs", "r", "M4 6h9M7 12h9M10 18h10"),
     Place(

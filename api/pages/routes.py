@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
+from api.pages.approvals import add_approvals
 from api.pages.chat import add_chat
 from api.pages.code import add_code
 from api.pages.home import add_home
@@ -25,6 +26,7 @@ def pages_router(pages: Pages) -> APIRouter:
         add_home,
         add_chat,
         add_incidents,
+        add_approvals,
         add_symptoms,
         add_runs,
         add_topology,
