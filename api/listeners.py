@@ -13,6 +13,8 @@ from api.otlp_grpc import OtlpGrpc
 from domain.addresses import parse_address
 from domain.errors import SettingsError
 from domain.telemetry import DEFAULT_ENVIRONMENT
+from ingest.cluster_client import open_cluster, read_namespaces
+from ingest.cluster_watch import ClusterWatch
 from ingest.insights import InsightPublisher, insight_queue
 from ingest.kafka_client import KafkaTrouble, open_consumer, open_producer, read_options
 from ingest.kafka_source import BadMessage, KafkaSource, read_topics
@@ -20,6 +22,7 @@ from ingest.sources import Source
 from ingest.syslog_server import SyslogServer
 from ingest.syslog_settings import read_networks, read_rules, read_tls
 from storage.dead_letters import DeadLetter
+from storage.topology import TopologyStore
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ async def listening(services: Services) -> AsyncIterator[None]:
         await _open_grpc(services, stack)
         await _open_syslog(services, stack)
         await _open_kafka(services, stack)
+        await _open_cluster(services, stack)
         yield
 
 
@@ -99,6 +103,19 @@ async def _open_kafka(services: Services, stack: AsyncExitStack) -> None:
         queue = insight_queue(services.database)
         publisher = InsightPublisher(queue, services.incidents, producer, settings.kafka_insights_topic, trouble)
         await stack.enter_async_context(_running("kafka-insights", publisher.run))
+
+
+async def _open_cluster(services: Services, stack: AsyncExitStack) -> None:
+    settings = services.settings
+    if not settings.kubernetes:
+        return
+    client = await asyncio.to_thread(open_cluster, settings.kubernetes, settings.kubernetes_context)
+    source = _add_source(services, stack, "kubernetes", client.address)
+    environment = settings.kubernetes_environment or DEFAULT_ENVIRONMENT
+    namespaces = read_namespaces(settings.kubernetes_namespaces)
+    store = TopologyStore(services.database)
+    watch = ClusterWatch(client, namespaces, services.ingest, store, environment, source)
+    await stack.enter_async_context(_running("kubernetes", watch.run))
 
 
 @asynccontextmanager

@@ -30,6 +30,8 @@
     │   ├── PayloadTooLarge
     │   └── UnsupportedMediaType
     ├── ShippingError             the shipper cannot use its state folder, a source or its server
+    ├── ClusterError              the Kubernetes API cannot be reached, or does not do what was asked
+    │   └── ClusterExpired        it no longer knows what happened since then: list again
     ├── QuestionError             a question or its parameters cannot be answered as asked
     ├── ActionError               an action of a workflow failed, or what it did is not known
     │   └── ActionRefused         an action was not begun: it is not allowed, or not like this
@@ -164,6 +166,14 @@ class UnsupportedMediaType(PayloadError):
 
 class ShippingError(CausegraphError):
     """Logs cannot be shipped from here: see docs/ship.md."""
+
+
+class ClusterError(CausegraphError):
+    """The Kubernetes API cannot be used: check CAUSEGRAPH_KUBERNETES and what its account may list and watch."""
+
+
+class ClusterExpired(ClusterError):
+    """The Kubernetes API no longer knows what happened since then: list again."""
 
 
 class QuestionError(CausegraphError):

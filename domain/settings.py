@@ -99,6 +99,15 @@ class Settings(BaseSettings):
         default="",
         description="Further options of librdkafka: `security.protocol=SASL_SSL;sasl.username=me;sasl.password=...`.",
     )
+    kubernetes: str = Field(
+        default="",
+        description="Cluster to follow: a kubeconfig file, or `in-cluster`. Empty: none. Needs the extra `kubernetes`.",
+    )
+    kubernetes_context: str = Field(default="", description="Context of that file. Empty: its current one.")
+    kubernetes_namespaces: str = Field(
+        default="", description="Namespaces to follow, separated by commas. Empty: all, which needs a cluster role."
+    )
+    kubernetes_environment: str = Field(default="", description="Environment of what the cluster says.")
     api_key: str = Field(
         default="",
         description="Key for commands that talk to a server. Empty: the local stack's own key.",

@@ -350,6 +350,8 @@ def test_every_error_has_a_status() -> None:
         "BudgetSpent": 500,
         "IndexingError": 500,
         "ShippingError": 500,
+        "ClusterError": 500,
+        "ClusterExpired": 500,
         "PayloadError": 400,
         "PayloadTooLarge": 413,
         "UnsupportedMediaType": 415,
