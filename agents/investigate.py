@@ -10,17 +10,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from agents.answers import DECLINED, found_body, look_up
 from agents.code_questions import CodeAnswer, answer_body, answer_code_question
 from agents.graph import build_graph
+from agents.looked_up import Asked, Found
 from agents.question import Question, bounds_of
-from agents.reading import read_question
+from agents.reading import Reading, read_question
 from agents.remedy import Remedy
 from agents.remedy_plan import situation_of
 from agents.runbook import kinds_of_changes
+from agents.spans import find_stretch
 from agents.state import Deps, Plan, State
 from domain.errors import CausegraphError, QuestionError
 from domain.settings import Settings
-from domain.times import MINUTE_US, format_us, to_us
+from domain.times import MINUTE_US, Window, format_us, to_us
 from domain.verdict import Cause, Judgement, Verdict
 from graph.topology import TopologyGraph
 from indexer.search import CodeSearch
@@ -32,6 +35,7 @@ from ingest.topology import TopologyProjection
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
 from runbooks.library import Library
+from storage.conversations import ConversationStore, Focus, Turn
 from storage.evidence import EvidenceStore
 from storage.incidents import Incident, IncidentStore, make_incident_id
 from storage.spooled import SpooledStore
@@ -43,6 +47,7 @@ logger = logging.getLogger(__name__)
 _MAX_QUESTION = 4_000
 # What was asked about a time longer ago than this leads to no change of anything.
 _RECENT_US = 15 * MINUTE_US
+_REMEMBERED = 12  # turns of a thread that a question may refer to
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Investigator:
         library: Library,
         evidence: EvidenceStore,
         incidents: IncidentStore,
+        conversations: ConversationStore,
         sink: Sink,
         models: ChatModels,
         guard: Guard,
@@ -88,6 +94,7 @@ class Investigator:
         self._library = library
         self._evidence = evidence
         self._incidents = incidents
+        self._conversations = conversations
         self._sink = sink
         self._models = models
         self._guard = guard
@@ -114,7 +121,6 @@ class Investigator:
             telemetry = self._telemetry.as_of(question.at_us)
             desk = EvidenceDesk(telemetry, self._graph, question.environment, self._code)
             models = ModelDesk(self._models, self._guard, Budget(self._settings))
-            question = await read_question(question, models, telemetry)
             deps = Deps(
                 telemetry=telemetry,
                 graph=self._graph,
@@ -130,15 +136,77 @@ class Investigator:
                 yield Progress("code", _last_decision("code"))
                 yield Answer(await self._keep_reply(question, told, deps, trace.id, behind, began))
                 return
-            state: State = {"question": question, "round": 0, "reports": {}}
-            async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
-                if mode == "values":
-                    state = chunk  # type: ignore[assignment]
-                else:
-                    for agent in chunk:
-                        yield Progress(str(agent), _last_decision(str(agent)))
-            body = await self._finish(question, state, deps, trace.id, behind, began)
+            turns = await self._conversations.turns(question.environment, question.thread_id, _REMEMBERED)
+            reading = await read_question(question, turns, models, telemetry)
+            looked_up = await self._look_up(reading, deps)
+            if looked_up is not None:
+                asked, found = looked_up
+                yield Progress("answerer", found.decided or found.headline)
+                body = await found_body(asked, found, deps, trace.id, (*behind, *models.lost))
+                body = await self._keep_found(asked, body, deps, began)
+            else:
+                question = reading.question
+                state: State = {"question": question, "round": 0, "reports": {}}
+                async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
+                    if mode == "values":
+                        state = chunk  # type: ignore[assignment]
+                    else:
+                        for agent in chunk:
+                            yield Progress(str(agent), _last_decision(str(agent)))
+                body = await self._finish(question, state, deps, trace.id, behind, began)
         yield Answer(body)
+
+    async def _look_up(self, reading: Reading, deps: Deps) -> tuple[Asked, Found] | None:
+        """Return the answer to a question that needs no verdict; None for one that has to be investigated."""
+        question = reading.question
+        window = self._window_of(question)
+        stated = question.from_us is not None or find_stretch(question.text, question.at_us) is not None
+        services = reading.named or tuple(name for name in question.about if name in reading.known)
+        asked = Asked(question, reading.kind, services, reading.known, window, stated)
+        if reading.declined:
+            return asked, Found(DECLINED, declined=True, decided="declined")
+        if reading.clarify:
+            return asked, Found(reading.clarify, clarify=True, decided="a question back")
+        found = await look_up(asked, deps)
+        return None if found is None else (asked, found)
+
+    def _window_of(self, question: Question) -> Window:
+        if question.from_us is not None:
+            end = min(question.to_us if question.to_us is not None else question.at_us, question.at_us)
+            return Window(question.from_us, max(question.from_us, end))
+        lookback = self._settings.lookback_minutes * MINUTE_US
+        stretch = find_stretch(question.text, question.at_us)
+        return stretch or Window(max(0, question.at_us - lookback), question.at_us)
+
+    async def _keep_found(self, asked: Asked, body: dict[str, Any], deps: Deps, began: float) -> dict[str, Any]:
+        """Keep what was cited, and the turn of the conversation."""
+        question, window = asked.question, asked.window
+        await self._keep_cited({i for claim in body["claims"] for i in claim["evidence"]}, deps, body["trace_id"])
+        body["budget"] = _budget(deps, began)
+        focus = Focus(asked.services, from_us=window.start_us, to_us=window.end_us)
+        await self._keep_turn(question, body, focus)
+        return body
+
+    async def _keep_cited(self, cited: set[str], deps: Deps, trace_id: str) -> None:
+        desk = deps.desk
+        kept = [desk.found[i] for i in sorted(cited) if i in desk.found]
+        current_trace().evidence(sorted(desk.found))
+        current_trace().evidence([e.id for e in kept], cited=True)
+        await self._evidence.save(kept, {e.id: desk.records[e.id] for e in kept}, found_by=trace_id)
+
+    async def _keep_turn(self, question: Question, body: dict[str, Any], focus: Focus) -> None:
+        turn = Turn(
+            environment=question.environment,
+            thread_id=question.thread_id,
+            trace_id=body["trace_id"],
+            incident_id=body["incident_id"],
+            kind=body["kind"],
+            created_us=to_us(datetime.now(UTC)),
+            question=question.text,
+            focus=focus,
+            answer=body,
+        )
+        body["turn"] = await self._conversations.add(turn)
 
     async def _wait_for_watermark(self) -> tuple[str, ...]:
         """Let the database and the graph catch up with everything acknowledged so far; say so if they do not in time."""
@@ -164,40 +232,36 @@ class Investigator:
         cited |= {i for cause in state["verdict"].causes for i in cause.evidence}
         cited |= {i for cause in state["verdict"].causes for ids in cause.hop_evidence.values() for i in ids}
         cited |= {i for ruled in state["verdict"].ruled_out for i in ruled.evidence}
-        await self._keep_evidence(cited, deps, trace_id)
+        await self._keep_cited(cited, deps, trace_id)
         body = _answer_body(question, state, trace_id, (*behind, *deps.models.lost))
-        body["budget"] = _budget_body(deps, began)
+        body["budget"] = _budget(deps, began)
         body["incident_id"] = question.incident_id or make_incident_id()
         body["workflow"] = await self._propose(question, state, deps.desk, body)
         await self._keep_incident(question, body, state["verdict"].outcome, **_bounds(state["plan"]))
+        await self._keep_turn(question, body, _focus_of(state, deps))
         return body
 
     async def _keep_reply(
         self, question: Question, told: CodeAnswer, deps: Deps, trace_id: str, behind: tuple[str, ...], began: float
     ) -> dict[str, Any]:
         """Keep an answer for which nothing was investigated; an incident that it was asked in keeps its own answer."""
-        await self._keep_evidence({i for claim in told.claims for i in claim.evidence}, deps, trace_id)
+        await self._keep_cited({i for claim in told.claims for i in claim.evidence}, deps, trace_id)
         current_trace().judge(Judgement(told.action, {}, told.gaps))
         body = {
             "language": "en",
+            "kind": "code",
             "environment": question.environment,
             "thread_id": question.thread_id,
             "incident_id": question.incident_id or make_incident_id(),
             "trace_id": trace_id,
             **answer_body(told, (*behind, *deps.models.lost)),
             "window": {"from": format_us(told.since_us or question.at_us), "to": format_us(question.at_us)},
-            "budget": _budget_body(deps, began),
+            "budget": _budget(deps, began),
         }
         if not question.incident_id:
             await self._keep_incident(question, body, "")
+        await self._keep_turn(question, body, Focus())
         return body
-
-    async def _keep_evidence(self, cited: set[str], deps: Deps, trace_id: str) -> None:
-        desk = deps.desk
-        kept = [desk.found[i] for i in sorted(cited) if i in desk.found]
-        current_trace().evidence(sorted(desk.found))
-        current_trace().evidence([e.id for e in kept], cited=True)
-        await self._evidence.save(kept, {e.id: desk.records[e.id] for e in kept}, found_by=trace_id)
 
     async def _keep_incident(self, question: Question, body: dict[str, Any], outcome: str, **bounds: Any) -> None:
         incident = Incident(
@@ -234,10 +298,30 @@ class Investigator:
             return None
 
 
-def _budget_body(deps: Deps, began: float) -> dict[str, Any]:
+def _budget(deps: Deps, began: float) -> dict[str, Any]:
     budget = deps.models.budget
-    seconds = round(time.perf_counter() - began, 3)
-    return {"seconds": seconds, "tokens": budget.tokens, "cost": round(budget.cost, 6)}
+    return {
+        "seconds": round(time.perf_counter() - began, 3),
+        "tokens": budget.tokens,
+        "cost": round(budget.cost, 6),
+    }
+
+
+def _focus_of(state: State, deps: Deps) -> Focus:
+    """Return what an investigation was about, for the questions that follow."""
+    plan, verdict = state["plan"], state["verdict"]
+    cause = verdict.causes[0] if verdict.causes else None
+    felt = (plan.symptom.service,) if plan.symptom is not None and plan.symptom.service else ()
+    cited = [deps.desk.found[i] for i in (cause.evidence if cause else ()) if i in deps.desk.found]
+    changes = [evidence.time_us for evidence in cited if evidence.kind == "change"]
+    window = plan.window if plan.symptom is not None else plan.search
+    return Focus(
+        services=plan.subject.services or felt,
+        cause=cause.service if cause else "",
+        from_us=window.start_us,
+        to_us=window.end_us,
+        change_us=max(changes, default=None),
+    )
 
 
 def _bounds(plan: Plan) -> dict[str, Any]:
@@ -270,6 +354,7 @@ def _answer_body(question: Question, state: State, trace_id: str, behind: tuple[
     return {
         "answer": state["answer"],
         "language": told.language if (told := state.get("told")) and told.headline else "en",
+        "kind": "clarify" if state["plan"].clarification else "why",
         "environment": question.environment,
         "thread_id": question.thread_id,
         "incident_id": question.incident_id,

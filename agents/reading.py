@@ -7,13 +7,18 @@ services that exist, times that can be. A guess of it never hides trouble that t
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from agents.followup import Resolved, resolve
+from agents.kinds import is_of_the_field
 from agents.language import is_english
-from agents.models import UNDERSTAND, Understanding
-from agents.question import Question, find_moment, find_subject
+from agents.models import UNDERSTAND, Intent, Understanding
+from agents.question import Question, find_subject
+from agents.spans import find_bounds, find_stretch
 from domain.times import HOUR_US, MINUTE_US, Window, format_us
 from inference.desk import ModelDesk
+from storage.conversations import Turn
 from storage.telemetry import Telemetry
 from tracing.trace import current_trace
 
@@ -25,33 +30,68 @@ _PLAIN = re.compile(r"[\w.:/@-]{1,48}")
 _WORDS = 5
 
 
-async def read_question(question: Question, desk: ModelDesk, telemetry: Telemetry) -> Question:
-    """Return the question with what a model understood of it, where the rules alone understand too little."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A question as it is to be answered: its kind, the services that it names, those that are known.
+
+    `clarify` is a question back, where it leaves too much open; `declined` says that it is about something else altogether.
+    """
+
+    question: Question
+    kind: Intent
+    named: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    clarify: str = ""
+    declined: bool = False
+
+
+async def read_question(question: Question, turns: Sequence[Turn], desk: ModelDesk, telemetry: Telemetry) -> Reading:
+    """Return the question as its thread and, where the rules understand too little, a model have it."""
     english = is_english(question.text)
     window = Window(max(0, question.at_us - _KNOWN_US), question.at_us)
     services = await telemetry.services(question.environment, window)
     operations = await telemetry.entry_names(question.environment, window) if english else ()
     subject = find_subject(question.text, services, operations)
-    timed = question.from_us is not None or find_moment(question.text, question.at_us) is not None
-    named = bool(subject.services or subject.operations)
-    if english and (named or timed or question.about):
-        return question
+    named = subject.services or tuple(dict.fromkeys(service for service, _ in subject.operations))
+    timed = question.from_us is not None or find_stretch(question.text, question.at_us) is not None
+    if question.incident_id or not english:
+        resolved = Resolved(question, "why")
+    else:
+        resolved = resolve(question, turns, subject.services, timed, services)
+    if resolved.kind == "why" and resolved.question.from_us is None:
+        bounds = find_bounds(question.text, question.at_us)
+        if bounds is not None:
+            bounded = replace(resolved.question, from_us=bounds.start_us, to_us=bounds.end_us)
+            resolved = replace(resolved, question=bounded)
+    reading = Reading(resolved.question, resolved.kind, named, tuple(services), resolved.clarify)
+    held = named or timed or subject.unknown or question.incident_id or resolved.question != question
+    plain = english and not held
+    if plain and not is_of_the_field(question.text):
+        return replace(reading, kind="other", declined=True)
+    if resolved.clarify or (english and not plain):
+        return reading
     language = "en" if english else "?"
-    if not desk.has("plan"):
-        return replace(question, language=language)
+    told = await _understand(question, services, desk) if desk.has("plan") else None
+    if told is None:
+        return replace(reading, question=replace(resolved.question, language=language))
+    asked = apply_understanding(resolved.question, told, services, named=bool(named), timed=timed)
+    declined = told.intent == "other" and not named and not told.services and not timed
+    kind = reading.kind if told.intent == "other" and not declined else told.intent
+    return replace(reading, question=asked, kind=kind if reading.kind == "why" else reading.kind, declined=declined)
+
+
+async def _understand(question: Question, services: list[str], desk: ModelDesk) -> Understanding | None:
     with current_trace().stage("reader"):
         told = await _ask(question, services, desk)
-        if told is None:
-            return replace(question, language=language)
-        read = apply_understanding(question, told, services, named=named, timed=timed)
-        current_trace().decide(
-            what=f"read as {told.intent} about {', '.join(read.about) or 'nothing that is known'}",
-            why="a language model read it, and what it said was held against what is known",
-            confidence=0.5,
-            alternatives=[name for name in told.services if name not in read.about],
-            inputs={"language": told.language, "minutes_ago": told.minutes_ago},
-        )
-        return read
+        if told is not None:
+            current_trace().decide(
+                what=f"read as a question of the kind {told.intent}",
+                why="a language model read it; what it said is held against what is known",
+                confidence=0.5,
+                alternatives=[name for name in told.services if name not in services],
+                inputs={"language": told.language, "minutes_ago": told.minutes_ago},
+            )
+        return told
 
 
 async def _ask(question: Question, services: list[str], desk: ModelDesk) -> Understanding | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ingest.topology import TopologyProjection
     from runbooks.library import Library
     from storage.blobs import BlobStore
+    from storage.conversations import ConversationStore
     from storage.database import Database
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
@@ -68,6 +69,7 @@ class Services:
     projection: TopologyProjection
     library: Library
     incidents: IncidentStore
+    conversations: ConversationStore
     blobs: BlobStore
     evidence: EvidenceStore
     traces: TraceStore
@@ -92,6 +94,7 @@ class Services:
             projection=self.projection,
             spool=self.spool,
             library=self.library,
+            conversations=self.conversations,
             evidence=self.evidence,
             incidents=self.incidents,
             sink=self.traces.sink(),

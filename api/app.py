@@ -32,6 +32,7 @@ from api.intake import intake_router
 from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
+from api.threads import threads_router
 from api.topology import topology_router
 from api.traces import traces_router
 from api.webhooks import webhooks_router
@@ -95,6 +96,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     )
     app.include_router(alerts_router(services.ingest, gate, AlertSources(services.settings), services.blobs))
     app.include_router(chat_router(desk, gate))
+    app.include_router(threads_router(services, gate))
     app.include_router(completions_router(services, desk, gate))
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(traces_router(services, gate))

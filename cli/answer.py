@@ -29,6 +29,9 @@ _COMMANDS = ("dry run", "run", "undo")
 def print_answer(console: Console, body: Mapping[str, Any], scorecard: str = "") -> None:
     """Print a whole answer: verdict, chain, claims, ruled out, not seen, runbook, judge, scorecard."""
     verdict = body["verdict"]
+    if not verdict["outcome"]:
+        _print_looked_up(console, body)
+        return
     _print_verdict(console, body, verdict)
     for cause in verdict["causes"]:
         _print_cause(console, cause)
@@ -53,13 +56,25 @@ def print_answer(console: Console, body: Mapping[str, Any], scorecard: str = "")
     console.print(styled(f"incident {body['incident_id']}   trace {body['trace_id']}", "dim"), soft_wrap=True)
 
 
+def _print_looked_up(console: Console, body: Mapping[str, Any]) -> None:
+    """Print an answer that needed no verdict: its first line, and its claims with the records behind them."""
+    console.print()
+    claimed = {f"- {claim['text']} [{', '.join(claim['evidence'])}]" for claim in body["claims"]}
+    lines = [line for line in str(body["answer"]).splitlines() if line not in claimed]
+    console.print(styled(lines[0] if lines else "", "bold"))
+    for claim in body["claims"]:
+        _item(console, " -", claim["text"], claim["evidence"])
+    for line in [*lines[1:], *body["verdict"]["not_seen"]]:
+        _indented(console, styled(line, "dim"))
+    print_runbook(console, body.get("runbook"), wanted=False)
+    console.print()
+    console.print(styled(f"thread {body['thread_id']}   trace {body['trace_id']}", "dim"), soft_wrap=True)
+
+
 def _print_verdict(console: Console, body: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
     outcome = str(verdict["outcome"])
     console.print()
     headline = str(body["answer"]).partition("\n")[0]
-    if not outcome:  # nothing was investigated
-        console.print(styled(headline, "bold"), soft_wrap=True)
-        return
     console.print(
         styled(f" {outcome} ", f"{OUTCOME_STYLES.get(outcome, 'bold')} reverse") + styled("  ") + styled(headline)
     )

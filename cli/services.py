@@ -137,7 +137,7 @@ async def find_servers(settings: Settings, progress: Progress) -> tuple[str, str
     """Return the URLs of MariaDB and FalkorDB; the local stack is started unless both are given."""
     if settings.database_url and settings.graph_url:
         return settings.database_url, settings.graph_url
-    handle = await _in_daemon_thread(lambda: ensure_stack(settings.data_dir, progress))
+    handle = await in_daemon_thread(lambda: ensure_stack(settings.data_dir, progress))
     return settings.database_url or handle.database_url, settings.graph_url or handle.graph_url
 
 
@@ -165,7 +165,7 @@ async def _revive(settings: Settings) -> None:
         try:
             if await asyncio.to_thread(was_killed, settings.data_dir):
                 logger.warning("the local stack was killed and is started again")
-                await _in_daemon_thread(lambda: ensure_stack(settings.data_dir))
+                await in_daemon_thread(lambda: ensure_stack(settings.data_dir))
         except (StackError, OSError) as exc:
             logger.error("the local stack cannot be started again", extra={"reason": str(exc)})
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -188,6 +188,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
     from storage.code import CodeStore
+    from storage.conversations import ConversationStore
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
     from storage.incidents import IncidentStore
@@ -227,6 +228,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         library=load_library(folders),
         incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
         blobs=blobs,
+        conversations=ConversationStore(database),
         evidence=EvidenceStore(database, blobs),
         traces=traces,
         keys=KeyStore(database),
@@ -249,7 +251,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     )
 
 
-async def _in_daemon_thread[T](work: Callable[[], T]) -> T:
+async def in_daemon_thread[T](work: Callable[[], T]) -> T:
     """Run what blocks for long in a thread that is not waited for when Ctrl-C ends the program."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

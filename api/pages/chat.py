@@ -35,15 +35,16 @@ def add_chat(router: APIRouter, pages: Pages) -> None:
         environments = await services.telemetry.environments()
         recent = await replies.list_incidents(services, limit=200)
         environment = environment or usual_environment(environments, recent)
-        told = list(await services.incidents.by_thread(environment, thread)) if thread.isascii() and thread else []
+        told = await services.conversations.turns(environment, thread)
         turns = [
             {
-                "incident": replies.incident_line(incident),
-                "body": incident.answer,
-                "claims": told_claims(incident.answer),
-                "cited": await load_cited(services, environment, incident.answer),
+                "turn": turn,
+                "causes": [str(cause.get("service", "")) for cause in turn.answer["verdict"]["causes"]],
+                "body": turn.answer,
+                "claims": told_claims(turn.answer),
+                "cited": await load_cited(services, environment, turn.answer),
             }
-            for incident in told
+            for turn in told
         ]
         return pages.render(
             "chat.html",
@@ -98,7 +99,9 @@ def read_question(session: Session, fields: Mapping[str, str]) -> Question:
 
 
 def incident_address(answer: Mapping[str, Any]) -> str:
-    """Return the address of the incident that an answer tells of."""
+    """Return the address of the incident that an answer tells of; of its conversation where it tells of none."""
+    if not answer["incident_id"]:
+        return thread_address(answer)
     return f"/ui/incidents/{quote(str(answer['incident_id']), safe='')}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.screen import make_console, print_json, styled
+from cli.screen import make_console, print_error, print_json, styled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,13 @@ INCONCLUSIVE = 3
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help='What you want to know, such as "why did checkout fail at 10:42?"')],
+    question: Annotated[
+        str,
+        typer.Argument(
+            help='What you want to know, such as "why did checkout fail at 10:42?" Without it, on a terminal: a conversation.',
+            show_default=False,
+        ),
+    ] = "",
     environment: Annotated[
         str, typer.Option("--environment", "-e", help="Environment asked about; may be left out if there is only one.")
     ] = "",
@@ -34,6 +41,9 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON (docs/api.md).")] = False,
 ) -> None:
     """Ask why something went wrong, and get the verdict with the record behind every claim.
+
+    Other questions are answered as well: how many errors, what changed, show the logs, who calls whom, what a runbook says. Without
+    a question you can go on asking: "and before the deploy?", "show me the logs". An empty line ends it.
 
     Prints what each agent decides as it finishes, then the verdict, the causal chain, the claims with the ids of their
     evidence, what was ruled out, what could not be seen, the runbook and the judge's outcome.
@@ -51,6 +61,11 @@ def ask(
         to_us=read_time("--to", until),
         thread_id=thread,
     )
+    if not question:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("it is missing, and this is no terminal to ask for it.", param_hint="QUESTION")
+        asyncio.run(_converse(asked, as_json))
+        return
     body = asyncio.run(_ask(asked, as_json))
     if body["verdict"]["outcome"] == "INCONCLUSIVE":
         raise typer.Exit(INCONCLUSIVE)
@@ -75,6 +90,42 @@ async def _ask(asked: Asked, as_json: bool) -> dict[str, Any]:
             trace = await backend.trace(body["trace_id"]) if body["trace_id"] else {}
             print_answer(make_console(), body, str(trace.get("scorecard", "")))
     return body
+
+
+async def _converse(asked: Asked, as_json: bool) -> None:
+    """Ask what is typed, line by line, as one conversation; an empty line or the end of the input ends it."""
+    import secrets
+    from dataclasses import replace
+
+    from cli.answer import print_answer
+    from cli.backend import open_backend
+    from cli.services import in_daemon_thread
+    from domain.errors import CausegraphError
+    from domain.settings import load_settings
+
+    notes = make_console(stderr=True)
+    thread = asked.thread_id or f"thr-{secrets.token_hex(6)}"
+    async with open_backend(
+        load_settings(), lambda line: notes.print(styled(line, "dim")), investigate=True
+    ) as backend:
+        environment = asked.environment or choose_environment(await backend.info())
+        notes.print(styled(f"environment {environment}, thread {thread}; an empty line ends", "dim"))
+        while text := (await in_daemon_thread(_read_line)).strip():
+            try:
+                body = await follow(
+                    backend, replace(asked, text=text, environment=environment, thread_id=thread), notes
+                )
+            except CausegraphError as exc:
+                print_error(exc)
+                continue
+            print_json(body) if as_json else print_answer(make_console(), body)
+
+
+def _read_line() -> str:
+    try:
+        return input("> ").encode(errors="replace").decode()
+    except EOFError:
+        return ""
 
 
 async def follow(backend: Backend, asked: Asked, notes: Console) -> dict[str, Any]:
