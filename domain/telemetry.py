@@ -2,6 +2,9 @@
 
 Times are microseconds since 1970 (`*_us`): these records are counted in millions, compared and subtracted, and the
 database holds the same integers. Every record belongs to an environment; nothing crosses from one to another.
+
+Those that come in millions are msgspec's structs: made, and written to the spool, in a tenth of a dataclass's time. An
+empty mapping as a default is made anew for each.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
+
+import msgspec
 
 type Scalar = str | int | float | bool | None
 type Attributes = Mapping[str, Scalar]
@@ -47,8 +52,7 @@ type ChangeKind = Literal["deploy", "config", "flag", "rollback"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = ("deploy", "config", "flag", "rollback")
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(msgspec.Struct, frozen=True):
     """One log line of one service. `trace_id` and `span_id` are lower-case hex, or empty."""
 
     environment: str
@@ -61,11 +65,10 @@ class LogEvent:
     node: str = ""
     trace_id: str = ""
     span_id: str = ""
-    attributes: Attributes = field(default_factory=dict)
+    attributes: Attributes = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """One span of a request trace. `peer` is the address or service that a client span says it calls, or empty."""
 
     environment: str
@@ -82,11 +85,10 @@ class Span:
     node: str = ""
     version: str = ""
     peer: str = ""
-    attributes: Attributes = field(default_factory=dict)
+    attributes: Attributes = {}
 
 
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
+class MetricPoint(msgspec.Struct, frozen=True):
     """One sample of one series. `source` and `destination` are set for edge metrics, else empty."""
 
     environment: str
@@ -97,7 +99,7 @@ class MetricPoint:
     node: str = ""
     source: str = ""
     destination: str = ""
-    attributes: Attributes = field(default_factory=dict)
+    attributes: Attributes = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,6 +33,9 @@ _LEVELS: dict[str, Level] = {
         ("fatal", "ftl", "f", "critical", "crit", "c", "alert", "emerg", "emergency", "panic", "off"), Level.FATAL
     ),
 }
+_SEVERITIES = (None, *(level for level in Level for _ in range(4)))
+_CACHED_NAMES = 4096
+_KEY_CHARS = 255
 _SYSLOG = (Level.FATAL,) * 3 + (Level.ERROR, Level.WARN, Level.INFO, Level.INFO, Level.DEBUG)
 _BUNYAN = {
     10: Level.TRACE, 20: Level.DEBUG, 30: Level.INFO, 40: Level.WARN, 50: Level.ERROR, 60: Level.FATAL,
@@ -65,10 +69,21 @@ def clean_environment(text: str) -> str:
 
 def clean_attributes(pairs: Iterable[tuple[str, Any]]) -> dict[str, Scalar]:
     """Return attributes with scalar values: text is cleaned and cut, lists and objects become compact JSON."""
-    return {clean_name(str(key), 255): _scalar(value) for key, value in pairs}
+    return {attribute_name(str(key)): clean_scalar(value) for key, value in pairs}
 
 
-def _scalar(value: Any) -> Scalar:
+def attribute_name(key: str) -> str:
+    """Return an attribute's name on one line, cut to what is stored."""
+    return _short_name(key) if len(key) <= _KEY_CHARS else clean_name(key, _KEY_CHARS)
+
+
+@lru_cache(_CACHED_NAMES)
+def _short_name(key: str) -> str:
+    return clean_name(key, _KEY_CHARS)
+
+
+def clean_scalar(value: Any) -> Scalar:
+    """Return a value as `clean_attributes` keeps it."""
     if isinstance(value, str):
         return clean_text(value, VALUE_BYTES)
     if value is None or isinstance(value, bool):
@@ -103,4 +118,4 @@ def parse_level(value: str | int | float | None) -> Level | None:
 
 def severity_level(number: int) -> Level | None:
     """Return the level of an OpenTelemetry severity number (1 to 24), or None."""
-    return Level((number - 1) // 4 * 4 + 1) if 1 <= number <= 24 else None
+    return _SEVERITIES[number] if 0 <= number <= 24 else None

@@ -33,9 +33,11 @@ from domain.times import LATEST_US
 from ingest.agent_events import AgentSpan, span_events
 from ingest.agent_spans import is_agent_span, read_agent_span
 from ingest.fields import (
-    clean_attributes,
+    VALUE_BYTES,
+    attribute_name,
     clean_environment,
     clean_name,
+    clean_scalar,
     clean_text,
     parse_level,
     severity_level,
@@ -290,7 +292,14 @@ def _name(attributes: Mapping[str, Scalar], key: str) -> str:
 
 
 def _read_attributes(pairs: Iterable[KeyValue]) -> dict[str, Scalar]:
-    return clean_attributes((pair.key, _read_value(pair.value)) for pair in pairs)
+    found: dict[str, Scalar] = {}
+    for pair in pairs:
+        value = pair.value
+        if value.WhichOneof("value") == "string_value":  # nearly all are
+            found[attribute_name(pair.key)] = clean_text(value.string_value, VALUE_BYTES)
+        else:
+            found[attribute_name(pair.key)] = clean_scalar(_read_value(value))
+    return found
 
 
 def _read_value(value: AnyValue) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as altered
 
 from domain.errors import GraphUnavailable
 from domain.sketch import bucket_of
@@ -53,13 +54,13 @@ class Sender:
         self._store = IngestStore(database)
 
     async def spans(self, *spans: Span) -> int:
-        return await self._send("traces", spans=[replace(span, environment=self.environment) for span in spans])
+        return await self._send("traces", spans=[altered(span, environment=self.environment) for span in spans])
 
     async def logs(self, *events: LogEvent) -> int:
-        return await self._send("logs", logs=[replace(event, environment=self.environment) for event in events])
+        return await self._send("logs", logs=[altered(event, environment=self.environment) for event in events])
 
     async def metrics(self, *points: MetricPoint) -> int:
-        return await self._send("metrics", metrics=[replace(one, environment=self.environment) for one in points])
+        return await self._send("metrics", metrics=[altered(one, environment=self.environment) for one in points])
 
     async def changes(self, *changes: Change) -> int:
         return await self._send(
@@ -156,7 +157,7 @@ CHILD = span("b", "a", "cart", 3 * SECOND_US, took_us=700, error=True)
 SLOT = (T0, "web", "cart", 1, 1, 900, 700)
 CALL = call_edge("web", "cart", 2 * SECOND_US, 2 * SECOND_US, 1, 1)
 QUERY = client("q", "cart", "10.0.0.7:5432", db_system="postgresql", db_namespace="orders")
-INNER = replace(QUERY, span_id="i", parent_id="q")
+INNER = altered(QUERY, span_id="i", parent_id="q")
 DATABASE = "postgresql/orders"
 
 
@@ -284,7 +285,7 @@ async def test_nodes_templates_and_changes_are_in_the_graph(sender: Sender, proj
 async def test_observed_edges_end_a_lifetime_after_they_were_last_seen(
     sender: Sender, projection: TopologyProjection
 ) -> None:
-    late = [replace(one, trace_id="t2", start_us=one.start_us + 3 * DAY_US) for one in (PARENT, CHILD)]
+    late = [altered(one, trace_id="t2", start_us=one.start_us + 3 * DAY_US) for one in (PARENT, CHILD)]
     await sender.spans(PARENT, CHILD, *late)
     await catch_up(projection, sender.database)
 
@@ -299,9 +300,9 @@ async def test_observed_edges_end_a_lifetime_after_they_were_last_seen(
     assert await names(first + 3 * DAY_US) == ["cart"]
     # What comes late from between them makes one interval of the two.
     between = [
-        replace(one, trace_id=f"t{at}", start_us=one.start_us + at * DAY_US) for one in (PARENT, CHILD) for at in (1, 2)
+        altered(one, trace_id=f"t{at}", start_us=one.start_us + at * DAY_US) for one in (PARENT, CHILD) for at in (1, 2)
     ]
-    await sender.spans(*[replace(one, trace_id=one.trace_id + "x") for one in between])
+    await sender.spans(*[altered(one, trace_id=one.trace_id + "x") for one in between])
     await catch_up(projection, sender.database)
     edges = await sender.graph.edges_between(sender.environment, "web", "cart")
     assert edges == [call_edge("web", "cart", first, first + 3 * DAY_US, 4, 4)]
@@ -343,7 +344,7 @@ async def test_hostile_names_are_only_names(sender: Sender, projection: Topology
     for name in (*HOSTILE, "snow☃ \U0001f600", "tab\tand\nline", "x" * 128, "ends in space "):
         for trace in ("1", "2"):
             spans = span("a", "", "web", trace=name[:20].encode().hex()[:30] + trace), span("b", "a", name, node=name)
-            await sender.spans(spans[0], replace(spans[1], trace_id=spans[0].trace_id))
+            await sender.spans(spans[0], altered(spans[1], trace_id=spans[0].trace_id))
             await catch_up(projection, sender.database)
         await sender.edges(StatedEdge("", name, "web", "CALLS", name[:64], T0))
         await sender.logs(log(name, 1, node=name))
@@ -386,12 +387,12 @@ async def test_points_with_a_source_and_a_destination_make_calls(
 async def test_calls_that_no_service_took_lead_to_peers(sender: Sender, projection: TopologyProjection) -> None:
     sent = span("m", "", "web", kind=SpanKind.PRODUCER, messaging_destination_name="jobs", messaging_system="kafka")
     await sender.spans(
-        replace(QUERY, error=True),
-        replace(QUERY, span_id="q2", start_us=T0 + 25 * SECOND_US),
+        altered(QUERY, error=True),
+        altered(QUERY, span_id="q2", start_us=T0 + 25 * SECOND_US),
         client("h", "cart", "api.stripe.com:443"),
         client("l", "cart", "127.0.0.1:9000"),
         client("e", "cart", "10.1.2.3:41234"),
-        replace(sent, kind=SpanKind.PRODUCER),
+        altered(sent, kind=SpanKind.PRODUCER),
         span("s", "", "cart", peer="not.a.client", kind=SpanKind.INTERNAL),
     )
     await catch_up(projection, sender.database)
@@ -453,22 +454,22 @@ async def test_a_peer_under_the_name_of_a_service_is_that_service(
 
 
 async def test_an_interval_between_two_others_can_be_taken_out(sender: Sender, projection: TopologyProjection) -> None:
-    queries = [replace(QUERY, trace_id=f"t{n}", start_us=T0 + n * 3 * DAY_US // 4) for n in range(5)]
+    queries = [altered(QUERY, trace_id=f"t{n}", start_us=T0 + n * 3 * DAY_US // 4) for n in range(5)]
     await sender.spans(*queries)
     await catch_up(projection, sender.database)
     whole = peer_edge("cart", DATABASE, 0, 3 * DAY_US, 5)
     assert [edge for edge in await sender.all_edges() if edge.kind == "CALLS"] == [whole]
-    await sender.spans(*(replace(INNER, peer="", attributes={}, trace_id=f"t{n}") for n in (2, 4)))
+    await sender.spans(*(altered(INNER, peer="", attributes={}, trace_id=f"t{n}") for n in (2, 4)))
     await catch_up(projection, sender.database)
     assert [edge for edge in await sender.all_edges() if edge.kind == "CALLS"] == [
         peer_edge("cart", DATABASE, 0, 3 * DAY_US // 4, 2),
         peer_edge("cart", DATABASE, 9 * DAY_US // 4, 9 * DAY_US // 4, 1),
     ]
-    await sender.spans(*(replace(INNER, peer="", attributes={}, trace_id=f"t{n}") for n in (0, 1, 3)))
+    await sender.spans(*(altered(INNER, peer="", attributes={}, trace_id=f"t{n}") for n in (0, 1, 3)))
     await catch_up(projection, sender.database)
     assert [edge for edge in await sender.all_edges() if edge.kind == "CALLS"] == []
     assert await sender.graph.services(sender.environment) == ["cart"]
-    await sender.spans(replace(QUERY, trace_id="again"))
+    await sender.spans(altered(QUERY, trace_id="again"))
     await catch_up(projection, sender.database)
     assert peer_edge("cart", DATABASE, 0, 0, 1) in await sender.all_edges()
 
@@ -476,10 +477,10 @@ async def test_an_interval_between_two_others_can_be_taken_out(sender: Sender, p
 async def test_an_interval_can_be_taken_out_beside_another_that_stays(
     sender: Sender, projection: TopologyProjection
 ) -> None:
-    late = replace(QUERY, trace_id="t2", start_us=QUERY.start_us + 3 * DAY_US)
+    late = altered(QUERY, trace_id="t2", start_us=QUERY.start_us + 3 * DAY_US)
     await sender.spans(QUERY, late)
     await catch_up(projection, sender.database)
-    await sender.spans(replace(INNER, peer="", attributes={}))
+    await sender.spans(altered(INNER, peer="", attributes={}))
     await catch_up(projection, sender.database)
     calls = [edge for edge in await sender.all_edges() if edge.kind == "CALLS"]
     assert calls == [peer_edge("cart", DATABASE, 3 * DAY_US, 3 * DAY_US, 1)]
@@ -501,7 +502,7 @@ def _peer_spans(seed: int) -> list[Span]:
             )
             named = {"db.system": "redis"} if chance.random() < 0.2 else {}
             failed = chance.random() < 0.3
-            spans.append(replace(one, trace_id=f"p{trace}", error=failed, peer=peer, attributes=named))
+            spans.append(altered(one, trace_id=f"p{trace}", error=failed, peer=peer, attributes=named))
     return spans
 
 
@@ -542,7 +543,7 @@ async def test_peers_do_not_depend_on_the_order_or_the_batches_of_delivery(
             projection = TopologyProjection(database, topology, DAY_US, batches=chance.choice([1, 2, 64]))
             spans = _peer_spans(seed)
             if seed == 2:  # no context is passed on: nothing is joined
-                spans = [replace(one, parent_id="") for one in spans]
+                spans = [altered(one, parent_id="") for one in spans]
             expected = _expected_peers(spans)
             chance.shuffle(spans)
             if turn == 3:
@@ -616,7 +617,7 @@ async def _scenario(sender: Sender) -> list[Callable[[], Awaitable[int]]]:
             PARENT,
             orphan,
             span("z", "", "web", 4 * DAY_US, trace="t4", node="n1"),
-            *(replace(QUERY, trace_id=f"q{n}", start_us=T0 + n * 30 * SECOND_US) for n in range(3)),
+            *(altered(QUERY, trace_id=f"q{n}", start_us=T0 + n * 30 * SECOND_US) for n in range(3)),
             client("out", "web", "cart:80"),
             client("out", "web", "pay:80", trace="t9"),
         ),
@@ -632,12 +633,12 @@ async def _scenario(sender: Sender) -> list[Callable[[], Awaitable[int]]]:
         # Joins the intervals that were written before.
         lambda: sender.spans(
             *(
-                replace(one, trace_id=f"u{n}", start_us=one.start_us + n * (DAY_US - SECOND_US))
+                altered(one, trace_id=f"u{n}", start_us=one.start_us + n * (DAY_US - SECOND_US))
                 for one in (PARENT, CHILD)
                 for n in (1, 2, 3, 4)
             ),
-            replace(QUERY, trace_id="q9"),
-            replace(INNER, trace_id="q1"),
+            altered(QUERY, trace_id="q9"),
+            altered(INNER, trace_id="q1"),
             span("in", "out", "cart"),  # cart:80 is a service
             span("in", "out", "till", trace="t9"),  # pay:80 too
         ),
@@ -827,7 +828,7 @@ async def test_a_server_that_is_killed_and_comes_back_empty_is_filled_again(
 async def test_a_rebuild_gives_the_same_graph_and_joins_under_a_longer_lifetime(
     sender: Sender, database: Database, topology: TopologyGraph, projection: TopologyProjection
 ) -> None:
-    late = [replace(one, trace_id="t2", start_us=one.start_us + 3 * DAY_US) for one in (PARENT, CHILD)]
+    late = [altered(one, trace_id="t2", start_us=one.start_us + 3 * DAY_US) for one in (PARENT, CHILD)]
     await sender.spans(PARENT, CHILD, *late)
     await catch_up(projection, database)
     before = await sender.state()
