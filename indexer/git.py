@@ -118,12 +118,16 @@ def is_ignored(folder: Path) -> bool:
     return True
 
 
-def list_names(folder: Path, timeout_seconds: float = _TIMEOUT_SECONDS) -> list[str]:
-    """Return every path below a folder that git tracks or would add, relative to it; a name ending in `/` is a checkout.
+def list_output(folder: Path, timeout_seconds: float = _TIMEOUT_SECONDS) -> bytes:
+    """Return every path below a folder that git tracks or would add, as git prints them (`split_names`)."""
+    return run_git(folder, "ls-files", "-co", "--exclude-standard", "-z", timeout_seconds=timeout_seconds)
+
+
+def split_names(out: bytes) -> list[str]:
+    """Return the paths that git printed, relative to the folder; a name ending in `/` is a checkout.
 
     Names that are not UTF-8 come with surrogates, as everywhere in Python.
     """
-    out = run_git(folder, "ls-files", "-co", "--exclude-standard", "-z", timeout_seconds=timeout_seconds)
     return os.fsdecode(out).split("\0")[:-1]
 
 

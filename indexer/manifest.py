@@ -22,9 +22,25 @@ from storage.durable_files import write_durably
 type Entry = tuple[int, int, int, int, bytes | str]
 """A stamp and the content hash, or in its place the reason why the file does not count."""
 
-_MAGIC = b"causegraph manifest 1\n"
+_MAGIC = b"causegraph manifest 2\n"
 _DIGEST = 32
 _COARSEST_CLOCK_NS = 2_000_000_000  # of the file systems in use
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What git named beside the files of a checkout: how to tell quickly that all is as it was.
+
+    `digest` is a hash of what git printed; `folders` are those with files in them, `others` the names that are no files
+    that count, with their types (0: gone). The rest is what the scan said of them.
+    """
+
+    digest: bytes
+    folders: tuple[str, ...]
+    others: dict[str, int]
+    secrets: tuple[str, ...]
+    problems: tuple[str, ...]
+    links: int
 
 
 @dataclass(slots=True)
@@ -36,6 +52,13 @@ class Manifest:
     entries: dict[str, Entry] = field(default_factory=dict)
     folders: dict[str, bytes] = field(default_factory=dict)
     """The Merkle hash of each folder, by its path."""
+    seen: Seen | None = None
+    """What the scan saw beside the files, where git listed them all."""
+
+    @property
+    def quiet_ns(self) -> int:
+        """What was written before this moment was quiet when it was looked at."""
+        return self.began_ns - _COARSEST_CLOCK_NS
 
     def leaves(self) -> dict[str, bytes]:
         """Return path -> content hash of the files that count."""
@@ -50,7 +73,7 @@ class Manifest:
         entry = self.entries.get(path)
         if entry is None or entry[:4] != stamp:
             return False
-        return max(entry[0], entry[3]) < self.began_ns - _COARSEST_CLOCK_NS
+        return max(entry[0], entry[3]) < self.quiet_ns
 
 
 @contextmanager
@@ -76,15 +99,19 @@ def load_manifest(file: Path, generation: int) -> Manifest | None:
         return None
     try:
         with collecting_later():
-            found_generation, began_ns, entries, folders = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
+            found_generation, began_ns, entries, folders, seen = marshal.loads(body)  # noqa: S302 - our own file, whole as we wrote it
     except (ValueError, EOFError, TypeError):
         return None
-    return Manifest(found_generation, began_ns, entries, folders) if found_generation == generation else None
+    if found_generation != generation:
+        return None
+    return Manifest(found_generation, began_ns, entries, folders, Seen(*seen) if seen else None)
 
 
 def save_manifest(file: Path, manifest: Manifest) -> None:
     """Swap the file for a new one in one step; raises StorageError."""
-    body = marshal.dumps((manifest.generation, manifest.began_ns, manifest.entries, manifest.folders))
+    seen = manifest.seen
+    told = (seen.digest, seen.folders, seen.others, seen.secrets, seen.problems, seen.links) if seen else None
+    body = marshal.dumps((manifest.generation, manifest.began_ns, manifest.entries, manifest.folders, told))
     write_durably(file, _MAGIC + blake3(body).digest() + body, 0o600)
 
 

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from indexer.manifest import Entry, Manifest, collecting_later
+from indexer.git import is_checkout, list_output
+from indexer.manifest import Entry, Manifest, Seen, collecting_later
+from indexer.quick_look import Look, digest_names, look_quickly
 from indexer.reading import UnreadableFile, read_file
 from indexer.walk import Listing, WalkLimits, list_files
 
@@ -47,7 +50,11 @@ def scan_root(
 
 def _scan(root: Path, known: Manifest, largest: int, limits: WalkLimits | None, on_file: OnFile) -> Scan:
     began_ns = time.time_ns()
-    listing = list_files(root, limits, known.entries)
+    limits = limits or WalkLimits()
+    look = _look(root, known, limits)
+    if look is not None and look.unchanged and known.seen is not None:
+        return _sum_up(known, _listing_of(known.seen), 0, list(known.seen.problems), False)
+    listing = list_files(root, limits, known.entries, *((look.names, look.stats) if look else ()))
     entries: dict[str, Entry] = {}
     suspects = []
     for path, stamp in listing.stamps.items():
@@ -68,9 +75,29 @@ def _scan(root: Path, known: Manifest, largest: int, limits: WalkLimits | None, 
             continue
         entries[path] = (*found.stamp, found.skipped or found.hash)
     on_file(len(suspects), len(suspects))
-    touched = bool(suspects) or entries.keys() != known.entries.keys()
-    manifest = Manifest(known.generation, began_ns if touched else known.began_ns, entries)
+    seen = _seen(listing, limits) if len(entries) == len(listing.stamps) else None
+    touched = bool(suspects) or entries.keys() != known.entries.keys() or seen != known.seen
+    manifest = Manifest(known.generation, began_ns if touched else known.began_ns, entries, seen=seen)
     return _sum_up(manifest, listing, len(suspects), problems, touched)
+
+
+def _look(root: Path, known: Manifest, limits: WalkLimits) -> Look | None:
+    if known.seen is None or not is_checkout(root):
+        return None
+    return look_quickly(root, known, known.seen, partial(list_output, root, limits.git_seconds), repr(limits))
+
+
+def _seen(listing: Listing, limits: WalkLimits) -> Seen | None:
+    """Return what the next scan may compare quickly; None where not all of it was listed by one git."""
+    if listing.printed is None or not listing.by_git:
+        return None
+    digest = digest_names(listing.printed, repr(limits))
+    said = tuple(listing.secrets), tuple(listing.problems)
+    return Seen(digest, listing.folders, listing.others, *said, listing.links)
+
+
+def _listing_of(seen: Seen) -> Listing:
+    return Listing(secrets=list(seen.secrets), links=seen.links, by_git=True)
 
 
 def _sum_up(manifest: Manifest, listing: Listing, read: int, problems: list[str], touched: bool) -> Scan:

@@ -20,7 +20,7 @@ from typing import Literal
 from domain.errors import IndexingError
 from domain.settings import Settings
 from indexer.facts import FACTS_VERSION
-from indexer.git import current_commit
+from indexer.git import current_commit, is_checkout
 from indexer.languages import language_of
 from indexer.manifest import Manifest, forget_manifest, load_manifest, save_manifest
 from indexer.merkle import Change, build_tree, name_changes, unchanged_folders
@@ -121,8 +121,9 @@ class Syncer:
             folder = await self._provide(root, on_step)
             file = self._manifest_file(root)
             known = None if fresh else await asyncio.to_thread(load_manifest, file, root.generation)
-            scan = await asyncio.to_thread(self._scan, folder, known, on_step)
-            commit = await asyncio.to_thread(current_commit, folder) if scan.by_git else ""
+            looking = asyncio.to_thread(self._scan, folder, known, on_step)
+            scan, commit = await asyncio.gather(looking, asyncio.to_thread(_commit_of, folder))
+            commit = commit if scan.by_git else ""
             return await self._settle(root, folder, known, scan, commit, on_step, began, fresh=fresh)
 
     async def remove(self, root: CodeRoot) -> None:
@@ -222,6 +223,10 @@ class Syncer:
         return root
 
 
+def _commit_of(folder: Path) -> str:
+    return current_commit(folder) if is_checkout(folder) else ""
+
+
 def _keep_as_it_was(path: str, content: bytes | None, scan: Scan) -> None:
     """Take a file that is not quiet as it was known, and make sure that the next scan reads it."""
     del scan.leaves[path], scan.manifest.entries[path]
@@ -238,7 +243,7 @@ def _file(path: str, scan: Scan) -> CodeFile:
 
 
 def _compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[Change]:
-    if old == new:
+    if old is new or old == new:
         return []
     added = {path: content for path, content in new.items() if path not in old}
     removed = {path: content for path, content in old.items() if path not in new}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from domain.errors import IndexingError
-from indexer.git import GitError, global_ignore_file, is_checkout, is_ignored, list_names
+from indexer.git import GitError, global_ignore_file, is_checkout, is_ignored, list_output, split_names
 from indexer.ignore import BY_DEFAULT, NEVER, IgnoreReader, IgnoreRules
 from indexer.secrets import is_secret_name
 
@@ -42,12 +42,24 @@ class Listing:
     problems: list[str] = field(default_factory=list)
     links: int = 0
     by_git: bool = False
+    printed: bytes | None = None
+    """What git printed, where it listed everything: there was no checkout inside this one."""
+    folders: tuple[str, ...] = ()
+    others: dict[str, int] = field(default_factory=dict)
+    """What git named that does not count, with its type (0: gone)."""
 
 
-def list_files(root: Path, limits: WalkLimits | None = None, known: Container[str] = ()) -> Listing:
+def list_files(
+    root: Path,
+    limits: WalkLimits | None = None,
+    known: Container[str] = (),
+    printed: bytes | None = None,
+    stats: Mapping[str, os.stat_result] | None = None,
+) -> Listing:
     """List the files of a folder or checkout; raises IndexingError if the root is no folder that can be read.
 
-    The names of `known` have been judged before.
+    The names of `known` have been judged before. `printed` is what git printed for the root, and `stats` is what the file
+    system said of files, if that was looked at just now.
     """
     limits = limits or WalkLimits()
     try:
@@ -55,7 +67,8 @@ def list_files(root: Path, limits: WalkLimits | None = None, known: Container[st
             pass
     except OSError as exc:
         raise IndexingError(f"{root} cannot be indexed: {exc.strerror or exc}.") from exc
-    walk = _Walk(root, limits, known)
+    walk = _Walk(root, limits, known, stats or {})
+    walk.listing.printed = printed
     if not is_checkout(root) or not walk.take_root_checkout():
         walk.take_folder("")
     walk.listing.problems += walk.reader.problems
@@ -63,12 +76,15 @@ def list_files(root: Path, limits: WalkLimits | None = None, known: Container[st
 
 
 class _Walk:
-    def __init__(self, root: Path, limits: WalkLimits, known: Container[str]) -> None:
+    def __init__(
+        self, root: Path, limits: WalkLimits, known: Container[str], stats: Mapping[str, os.stat_result]
+    ) -> None:
         self.listing = Listing()
         self.reader = IgnoreReader()
         self._root = f"{root}/"
         self._limits = limits
         self._known = known
+        self._stats = stats
         self._real: dict[str, bool] = {"": True}
 
     def take_root_checkout(self) -> bool:
@@ -88,9 +104,15 @@ class _Walk:
 
     def take_checkout(self, base: str, depth: int) -> None:
         """Take what git lists below a folder, and the checkouts inside it (submodules and others)."""
-        names = list_names(Path(self._root + base), self._limits.git_seconds)
-        self.listing.by_git = True
-        paths = dict.fromkeys(base + name for name in names)  # in a merge conflict a name is listed several times
+        listing = self.listing
+        if depth or listing.printed is None:
+            printed = list_output(Path(self._root + base), self._limits.git_seconds)
+            listing.printed = printed if not depth else None
+        else:
+            printed = listing.printed
+        listing.by_git = True
+        names = split_names(printed)
+        paths = dict.fromkeys([base + name for name in names] if base else names)  # in a conflict a name comes again
         inner = [path for path in paths if path.endswith("/")]
         crowded = self._crowded(paths) if len(paths) > self._limits.folder_files else set()
         real = self._real
@@ -101,6 +123,9 @@ class _Walk:
                 self._is_real(folder)
             if real[folder] and folder not in crowded and end != len(path) - 1:
                 self._take_name(path, inner)
+        listing.folders = tuple(folder for folder, is_real in real.items() if is_real and folder)
+        if inner:
+            listing.printed = None
         for path in inner:
             folder = path.rstrip("/")
             if not self._is_real(folder) or folder.rpartition("/")[2] in NEVER:
@@ -112,15 +137,19 @@ class _Walk:
 
     def _take_name(self, path: str, inner: list[str]) -> None:
         try:
-            found = os.lstat(self._root + path)
+            found = self._stats.get(path) or os.lstat(self._root + path)
         except FileNotFoundError:  # tracked, and deleted
+            self.listing.others[path] = 0
             return
         except OSError as exc:
             self.listing.problems.append(f"{path}: {exc.strerror or exc}")
+            self.listing.printed = None
             return
         if stat.S_ISREG(found.st_mode):
             self._take_file(path, found)
-        elif stat.S_ISDIR(found.st_mode):  # a submodule
+            return
+        self.listing.others[path] = stat.S_IFMT(found.st_mode)
+        if stat.S_ISDIR(found.st_mode):  # a submodule
             inner.append(f"{path}/")
         elif stat.S_ISLNK(found.st_mode):
             self.listing.links += 1
@@ -201,6 +230,7 @@ class _Walk:
 
     def _take_file(self, path: str, found: os.stat_result) -> None:
         if path not in self._known and not self._may_count(path):
+            self.listing.others[path] = stat.S_IFREG
             return
         self.listing.stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)
         if len(self.listing.stamps) > self._limits.files:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -14,6 +16,7 @@ from indexer import manifest as manifests
 from indexer import reading
 from indexer.manifest import Manifest, load_manifest, save_manifest
 from indexer.scan import Scan, scan_root
+from indexer.walk import Listing, list_files
 
 LARGEST = 64
 
@@ -194,18 +197,22 @@ def take_step(root: Path, step: tuple[str, ...]) -> None:
         case "link":
             path.unlink(missing_ok=True)
             path.symlink_to(root / names[1])
+        case "git add":
+            _git(root, "add", "-A")
+        case "swap" if path.parent != root and not path.parent.is_symlink():  # a folder turns into a link to itself
+            moved = Path(tempfile.mkdtemp(dir=root.parent)) / "moved"
+            path.parent.rename(moved)
+            path.parent.symlink_to(moved)
         case "keep times" if there:
             before = path.stat()
             path.write_text(names[1])
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@given(st.lists(STEPS, max_size=10))
-@settings(max_examples=40, deadline=None)
-def test_scans_one_after_another_see_what_a_fresh_one_sees(steps: list[tuple[str, ...]]) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+def _check_history(steps: list[tuple[str, ...]], root: Path) -> None:
+    """Take steps; each scan must see what a fresh one sees."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifests, "_COARSEST_CLOCK_NS", 20_000_000)  # this file system's clock ticks every few ms
-        root = Path(folder)
         known: Manifest | None = None
         for step in [*steps, ("scan",), ("scan",)]:
             if step[0] != "scan":
@@ -218,3 +225,57 @@ def test_scans_one_after_another_see_what_a_fresh_one_sees(steps: list[tuple[str
             known = found.manifest
         time.sleep(0.025)
         assert scan(root, scan(root, known).manifest).leaves == scan(root).leaves
+
+
+@given(st.lists(STEPS, max_size=10))
+@settings(max_examples=40, deadline=None)
+def test_scans_one_after_another_see_what_a_fresh_one_sees(steps: list[tuple[str, ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _check_history(steps, Path(folder))
+
+
+@given(st.lists(st.one_of(STEPS, st.tuples(st.sampled_from(["git add", "swap"]), NAMES)), max_size=10))
+@settings(max_examples=25, deadline=None)
+def test_so_do_scans_of_a_checkout(steps: list[tuple[str, ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "tree"
+        root.mkdir()
+        _git(root, "init", "-q")
+        _check_history(steps, root)
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_checkout_that_is_as_it_was_is_not_walked(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "secret.pem").write_text("x")
+    (tree / "link").symlink_to("a.py")
+    _git(tree, "init", "-q")
+    first = scan(tree)
+    assert scan(tree, first.manifest).read == 2  # written too shortly before to be sure
+    known = later(first)
+    walked: list[Path] = []
+
+    def walk(root: Path, *more: Any) -> Listing:
+        walked.append(root)
+        return list_files(root, *more)
+
+    monkeypatch.setattr("indexer.scan.list_files", walk)
+    again = scan(tree, known)
+    assert walked == [] and again.read == 0 and not again.touched
+    assert (again.leaves, again.skipped, again.problems) == (first.leaves, first.skipped, first.problems)
+    (tree / "new.py").write_text("new")
+    assert len(scan(tree, known).leaves) == 3 and walked == [tree]
+
+
+def test_a_folder_that_became_a_link_counts_no_more(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (tree / ".gitignore").write_text("sub\n")  # so that git names the same as before
+    _git(tree, "init", "-q")
+    _git(tree, "add", "-f", "-A")
+    known = later(scan(tree))
+    assert "sub/b.py" in known.entries
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "sub"
+    (tree / "sub").rename(elsewhere)
+    (tree / "sub").symlink_to(elsewhere)
+    assert scan(tree, known).leaves.keys() == {"a.py", ".gitignore"}
