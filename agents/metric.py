@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.state import Deps, Plan, Report, State
+from agents.versions import read_versions
 from diagnosis.context import growth_of_work, metric_score, metric_signals, silence_signals
 from diagnosis.golden import find_excesses, golden_signals, role_of, symptom_of
 from diagnosis.saturation import fullness, resource_of, saturation_signals
 from diagnosis.signals import Signal
+from diagnosis.versions import explain_callers
 from domain.errors import GraphError
 from domain.observed import MetricShift
 from domain.times import Window
@@ -41,10 +43,16 @@ async def read_metrics(state: State, deps: Deps) -> State:
         silent = silence_signals(before, after, plan.baseline, plan.window)
         work = growth_of_work(before, after, plan.baseline, plan.window)
     signals = metric_signals(shifts, peaks, split) + saturation_signals(shifts, peaks, split, work) + silent
+    versions = await read_versions(environment, plan, deps)
+    signals += versions
     unexplained: dict[str, float] = {}
     if not plan.spans:
         golden, unexplained = await _golden(environment, plan, shifts, deps)
         signals += golden
+        if versions:
+            unexplained = explain_callers(
+                unexplained, versions, await read_calls(environment, plan.window.end_us, deps)
+            )
     current_trace().decide(
         what=f"{len(signals)} metric signals from {len(shifts)} series",
         why="each series' mean was compared with its own deviation before the symptom",

@@ -7,6 +7,7 @@ service with an excess that nothing below it explains is where it starts.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import defaultdict
@@ -16,7 +17,7 @@ from statistics import median
 from typing import Literal
 
 from diagnosis.signals import Ref, Signal
-from domain.observed import MetricShift
+from domain.observed import MetricShift, VersionLoad, VersionSeries
 from domain.times import Window
 
 type Role = Literal["latency", "errors", "availability", "traffic"]
@@ -45,11 +46,13 @@ _MANY = 12
 _FEW_CHANGE = 0.5
 _MIN_ERRORS = 3.0
 _MOST_SURPRISING = 30.0
+_COUNTER = re.compile(r"(?:total|count|sum)$", re.IGNORECASE)
 
 
 def role_of(name: str) -> Role | None:
     """Return what a metric measures, by the words in its name; None where it is none of the four."""
-    return next((role for role, pattern in _ROLES if pattern.search(name)), None)
+    words = name.replace("_", " ")  # request_count: an underscore is no end of a word to a pattern
+    return next((role for role, pattern in _ROLES if pattern.search(words)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +221,59 @@ def golden_signals(
         deeper = max((excesses[c].amount for c in below.get(service, ()) if c in excesses), default=0.0)
         unexplained[service] = max(0.05, 1.0 - deeper / excess.amount)
     return signals, unexplained
+
+
+def find_version_loads(points: Sequence[VersionSeries], start_us: int, bucket_us: int) -> list[VersionLoad]:
+    """Return what each version of a service took in per bucket, as edge metrics tell: requests, failures, durations.
+
+    Counters that only grow count by their growth. Where nothing counts requests, each sample stands for one.
+    """
+    sums: dict[tuple[str, str, int], dict[Role, list[float]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[tuple[str, str, int], int] = {}
+    for point, value in _growth(points):
+        role = _counted_role(point.name)
+        if role is not None:
+            key = (point.destination, point.version, (point.time_us - start_us) // bucket_us)
+            sums[key][role].append(value * _microseconds(point.name) if role == "latency" else value)
+            first[key] = min(first.get(key, point.time_us), point.time_us)
+    loads = []
+    for key, held in sorted(sums.items()):
+        service, version, bucket = key
+        requests = math.fsum(held["traffic"]) or float(len(held["latency"]))
+        slow = math.fsum(held["latency"]) / max(1, len(held["latency"]))
+        loads.append(
+            VersionLoad(service, version, bucket, requests, math.fsum(held["errors"]), slow * requests, first[key])
+        )
+    return loads
+
+
+def _counted_role(name: str) -> Role | None:
+    """Return what a sample of an edge metric adds to: of a histogram its count are requests, the rest says nothing alone."""
+    role = role_of(name)
+    if role == "latency" and _COUNTER.search(name):
+        return "traffic" if name.lower().endswith("count") else None
+    if role == "availability" or re.search(r"bucket$|p9\d$|max$|min$", name, re.IGNORECASE):
+        return None
+    return role
+
+
+def _growth(points: Sequence[VersionSeries]) -> list[tuple[VersionSeries, float]]:
+    """Return the value of each sample, or by how much it grew where its series is a counter that never falls."""
+    by_series: dict[tuple[str, str, str], list[VersionSeries]] = defaultdict(list)
+    for point in points:
+        by_series[point.service, point.name, point.series].append(point)
+    found: list[tuple[VersionSeries, float]] = []
+    for held in by_series.values():
+        held.sort(key=lambda p: p.time_us)
+        steps = list(itertools.pairwise(held))
+        if _COUNTER.search(held[0].name) and len(steps) >= _FEW and all(a.value <= b.value for a, b in steps):
+            found += [(later, later.value - earlier.value) for earlier, later in steps]
+        else:
+            found += [(point, point.value) for point in held]
+    return found
+
+
+def _microseconds(name: str) -> float:
+    if re.search(r"(?:^|[._])(?:s|sec|secs|seconds)(?:$|[._])", name, re.IGNORECASE):
+        return 1_000_000.0
+    return 1.0 if re.search(r"(?:^|[._])(?:us|micros\w*)(?:$|[._])", name, re.IGNORECASE) else 1_000.0

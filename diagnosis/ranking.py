@@ -41,6 +41,7 @@ WEIGHTS: Mapping[SignalName, float] = {
     "restarted": 0.65,
     "not_ready": 0.3,
     "changed": 0.3,
+    "bad_version": 0.8,
     "metric_shift": 0.15,
     "saturated": 0.45,
     "broken_sequence": 0.5,
@@ -396,10 +397,17 @@ def _candidate(
         walks=walks,
         fault_class=_fault_class(signals),
         component=next((walk.component for walk in walks if walk.component), ""),
-        change_id=next((s.change_id for s in signals if s.change_id), ""),
+        change_id=_change_to_blame(signals),
         inferred=inferred,
         latest_us=latest,
     )
+
+
+def _change_to_blame(signals: Sequence[Signal]) -> str:
+    """Of several changes of one service, the one that brought a bad version, else the one closest before the symptom."""
+    held = [s for s in signals if s.change_id]
+    best = min(held, key=lambda s: (s.name != "bad_version", -s.strength, s.text), default=None)
+    return best.change_id if best else ""
 
 
 def _culprit(blame: Blame, case: Case) -> str:
@@ -462,6 +470,7 @@ def _last_possible_onset(case: Case, blames: Sequence[Blame]) -> int:
 _CLASS_TRUST: Mapping[SignalName, float] = {
     "address_changed": 1.0,
     "restarted": 0.9,
+    "bad_version": 0.7,
     "failing_here": 0.85,
     "unreachable": 0.6,
     "slow_here": 0.6,

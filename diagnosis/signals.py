@@ -23,6 +23,7 @@ type SignalName = Literal[
     "restarted",  # the orchestrator stopped or restarted it
     "not_ready",  # the orchestrator finds it unfit to serve, which may be an effect
     "changed",  # somebody changed it shortly before
+    "bad_version",  # one version of it goes bad while another serves well at the same time
     "metric_shift",  # one of its metrics left its range
     "saturated",  # one of its resources runs full
     "broken_sequence",  # within its requests a step no longer follows the one that it always followed

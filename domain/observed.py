@@ -63,6 +63,30 @@ class Activity(NamedTuple):
     last_us: int
 
 
+class VersionLoad(NamedTuple):
+    """What one version of a service took in during one bucket of time; `duration_us` is the sum of its requests."""
+
+    service: str
+    version: str
+    bucket: int
+    requests: float
+    errors: float
+    duration_us: float
+    first_us: int
+
+
+class VersionSeries(NamedTuple):
+    """A sample of an edge metric that says which version of its destination answered."""
+
+    service: str
+    name: str
+    series: str
+    version: str
+    destination: str
+    time_us: int
+    value: float
+
+
 class TemplateCount(NamedTuple):
     """How often a service wrote a log template in a window."""
 

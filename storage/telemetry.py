@@ -20,6 +20,8 @@ from domain.observed import (
     SpanRow,
     TemplateCount,
     TracedLine,
+    VersionLoad,
+    VersionSeries,
 )
 from domain.times import HOUR_US, SLOT_US, Window, floor_slot
 from storage.database import Database, Row
@@ -28,6 +30,7 @@ from storage.database import Database, Row
 _TRACE_MARGIN_US = HOUR_US
 MAX_SERIES = 5_000
 MAX_SPANS = 200_000
+MAX_POINTS = 100_000
 NO_END_US = 2**62
 MAX_EVENTS = 500
 
@@ -148,6 +151,29 @@ class Telemetry:
         """Return what each service took in during a window."""
         rows = await self._database.fetch("span_activity", (*_scope(environment, window), self._until_us))
         return {str(r[0]): Activity(str(r[0]), int(r[1]), int(r[2]), float(r[3]), int(r[4]), int(r[5])) for r in rows}
+
+    async def version_loads(self, environment: str, window: Window, bucket_us: int) -> list[VersionLoad]:
+        """Return what each version of a service took in per bucket, of services of which several versions did."""
+        scope = _scope(environment, window)
+        step = (window.start_us, bucket_us)
+        rows = await self._database.fetch("version_loads", (*step, *scope, *scope, *step))
+        return [
+            VersionLoad(str(r[0]), str(r[1]), int(r[2]), float(r[3]), float(r[4]), float(r[5]), int(r[6])) for r in rows
+        ]
+
+    async def version_examples(
+        self, environment: str, service: str, version: str, window: Window
+    ) -> list[tuple[str, str]]:
+        """Return (trace id, span id) of the worst requests that a version took in, failed ones first."""
+        asked = (environment, service, version, window.start_us, window.end_us)
+        return [(str(trace), str(span)) for trace, span in await self._database.fetch("version_examples", asked)]
+
+    async def version_points(self, environment: str, window: Window) -> list[VersionSeries]:
+        """Return the samples of edge metrics that say which version of their destination answered."""
+        rows = await self._database.fetch("version_points", (*_scope(environment, window), MAX_POINTS))
+        return [
+            VersionSeries(str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4]), int(r[5]), float(r[6])) for r in rows
+        ]
 
     async def root_services(self, environment: str, window: Window) -> dict[str, int]:
         """Return the services that request traces begin in, and how many began there."""

@@ -94,6 +94,31 @@ FROM (
 SELECT service, name, COUNT(*) FROM span
 WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? GROUP BY service, name
 
+-- Only services of which more than one version answered.
+-- name: version_loads
+SELECT s.service, s.version, (s.start_us - ?) DIV ?, COUNT(*), SUM(s.error), SUM(s.duration_us), MIN(s.start_us)
+FROM span AS s
+JOIN (
+  SELECT service FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND version <> ''
+  GROUP BY service HAVING COUNT(DISTINCT version) > 1
+) AS several ON several.service = s.service
+WHERE s.environment = ? AND s.start_us >= ? AND s.start_us < ? AND s.version <> '' AND (s.kind IN (2, 5) OR s.parent_id = '')
+GROUP BY s.service, s.version, (s.start_us - ?) DIV ?
+
+-- name: version_examples
+SELECT trace_id, span_id FROM span
+WHERE environment = ? AND service = ? AND version = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
+ORDER BY error DESC, duration_us DESC, start_us LIMIT 2
+
+-- name: version_points
+SELECT service, name, series, version, destination, time_us, value FROM (
+  SELECT service, name, series, destination, time_us, value, COALESCE(
+    JSON_VALUE(attributes, '$.version'), JSON_VALUE(attributes, '$.destination_version'),
+    JSON_VALUE(attributes, '$."destination.version"'), JSON_VALUE(attributes, '$."service.version"'), '') AS version
+  FROM metric_point
+  WHERE environment = ? AND time_us >= ? AND time_us < ? AND destination <> '' AND attributes LIKE '%version%'
+) AS p WHERE version <> '' ORDER BY time_us LIMIT ?
+
 -- name: changes_between
 SELECT id, time_us, service, kind, version, summary, actor FROM change_event
 WHERE environment = ? AND time_us >= ? AND time_us < ? ORDER BY time_us LIMIT ?
