@@ -38,6 +38,7 @@ from runbooks.library import Library
 from storage.conversations import ConversationStore, Focus, Turn
 from storage.evidence import EvidenceStore
 from storage.incidents import Incident, IncidentStore, make_incident_id
+from storage.prompt_keeper import PromptKeeper
 from storage.spooled import SpooledStore
 from storage.telemetry import Telemetry
 from tracing.trace import Sink, current_trace, start_trace
@@ -85,6 +86,7 @@ class Investigator:
         guard: Guard,
         code: CodeSearch | None = None,
         remedy: Remedy | None = None,
+        prompts: PromptKeeper | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -100,6 +102,7 @@ class Investigator:
         self._guard = guard
         self._code = code
         self._remedy = remedy
+        self._keep_prompt = prompts.keep if prompts else None
         self._team = build_graph()
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -120,7 +123,7 @@ class Investigator:
             ledger = SearchLedger()
             telemetry = self._telemetry.as_of(question.at_us)
             desk = EvidenceDesk(telemetry, self._graph, question.environment, self._code)
-            models = ModelDesk(self._models, self._guard, Budget(self._settings))
+            models = ModelDesk(self._models, self._guard, Budget(self._settings), self._keep_prompt)
             deps = Deps(
                 telemetry=telemetry,
                 graph=self._graph,

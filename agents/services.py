@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from storage.evidence import EvidenceStore
     from storage.incidents import IncidentStore
     from storage.keys import KeyStore
+    from storage.prompt_keeper import PromptKeeper
     from storage.spooled import SpooledStore
     from storage.symptoms import SymptomStore
     from storage.telemetry import Telemetry
@@ -81,6 +82,7 @@ class Services:
     embedder: Embedder | None = None
     vectors: VectorStore | None = None
     followers: tuple[Follower, ...] = ()
+    prompts: PromptKeeper | None = None
 
     @cached_property
     def investigator(self) -> Investigator:
@@ -102,6 +104,7 @@ class Services:
             guard=self.guard,
             code=self.code,
             remedy=self.remedy if self.settings.workflow_dir else None,
+            prompts=self.prompts,
         )
 
     @cached_property

@@ -28,6 +28,7 @@ from cli.commands import (
     keys,
     logs,
     mcp,
+    prompts,
     records,
     retention,
     serve,
@@ -105,6 +106,8 @@ def build_cli() -> typer.Typer:
     app.add_typer(_incidents(), name="incidents")
     app.command()(records.symptoms)
     app.add_typer(_traces(), name="trace")
+    app.add_typer(_prompts(), name="prompts")
+    app.command("compress-spans")(prompts.compress_spans)
     app.add_typer(_topology(), name="topology")
     app.add_typer(_logs(), name="logs")
     app.command()(export.export)
@@ -145,6 +148,13 @@ def _traces() -> typer.Typer:
     app.command("list")(records.list_traces)
     app.command("show")(records.show_trace)
     app.command("reconcile")(trace_store.reconcile)
+    return app
+
+
+def _prompts() -> typer.Typer:
+    app = typer.Typer(help="The prompts of traces, each kept once.", no_args_is_help=True)
+    for command in (prompts.stats, prompts.show, prompts.diff, prompts.rebuild):
+        app.command()(command)
     return app
 
 

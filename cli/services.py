@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agents.services import Services
     from domain.settings import Settings
     from graph.topology import TopologyGraph
+    from storage.prompts import PromptStore
 
 logger = logging.getLogger(__name__)
 
@@ -194,6 +195,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.incidents import IncidentStore
     from storage.ingest import IngestStore
     from storage.keys import KeyStore
+    from storage.prompt_keeper import PromptKeeper
     from storage.retention import Retention
     from storage.spooled import SpooledStore
     from storage.symptoms import SymptomStore
@@ -212,6 +214,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     )
     blobs = BlobStore(database, settings.data_dir / "blobs")
     traces = TraceStore(database, settings.data_dir / "traces")
+    keeper = PromptKeeper(lambda: open_prompts(settings))
     exporter = build_exporter(settings, traces)
     agent_intake = AgentIntake(traces, settings.max_body_bytes)
     folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
@@ -244,11 +247,24 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
                 else ()
             ),
             *((exporter,) if exporter else ()),
+            keeper,
         ),
+        prompts=keeper,
         symptoms=SymptomStore(database),
         models=models,
         guard=Guard(settings.mask_patterns, masking=settings.mask_secrets),
     )
+
+
+def open_prompts(settings: Settings, place: str = "") -> PromptStore:
+    """Open the prompt store of the settings, or another place; what is put there is masked as the settings say."""
+    from inference.guard import Guard
+    from storage.objects import open_objects
+    from storage.prompts import PromptStore
+
+    where = place or settings.prompt_store or str(settings.data_dir / "prompts")
+    guard = Guard(settings.mask_patterns, masking=settings.mask_secrets)
+    return PromptStore(open_objects(where, endpoint=settings.s3_endpoint, region=settings.s3_region), guard.mask)
 
 
 async def in_daemon_thread[T](work: Callable[[], T]) -> T:

@@ -228,6 +228,14 @@ class Settings(BaseSettings):
         default=12, ge=0, description="How many incidents of alerts are investigated unasked within an hour; 0: none."
     )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
+    prompt_store: str = Field(
+        default="",
+        description="Where prompts are kept: a folder, or `s3://bucket/prefix`. Empty: `prompts` in the data folder.",
+    )
+    s3_endpoint: str = Field(
+        default="", description="Address of an S3-compatible server, such as MinIO. Empty: Amazon's."
+    )
+    s3_region: str = Field(default="", description="Region of the bucket. Empty: what boto3 finds.")
     trace_export_url: str = Field(
         default="",
         description="Address that gets our own traces as OTLP, such as `http://host:4318/v1/traces`. Empty: none.",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+type Keep = Callable[[Sequence[Mapping[str, Any]]], Awaitable[str]]
+
 _PROBLEMS = 5
 _SHOWN_REPLY = 2_000
 _CHARACTERS_PER_TOKEN = 3
@@ -46,8 +49,9 @@ class ModelDesk:
     `lost` says what was not answered and why, a line for each.
     """
 
-    def __init__(self, models: ChatModels, guard: Guard, budget: Budget) -> None:
+    def __init__(self, models: ChatModels, guard: Guard, budget: Budget, keep: Keep | None = None) -> None:
         self._models = models
+        self._keep = keep
         self._given_up: set[str] = set()
         self.guard = guard
         self.budget = budget
@@ -152,9 +156,15 @@ class ModelDesk:
                     completion_tokens=written,
                     seconds=round(seconds, 3),
                     cost=self.budget.spend(read, written, seconds),
-                    prompt=prompt.digest,
+                    prompt=await self._kept(messages) or prompt.digest,
                     error=error,
                 )
+
+    async def _kept(self, messages: list[Any]) -> str:
+        """Keep what was asked, for those who review the run; return its id, or nothing where it is not kept."""
+        if self._keep is None:
+            return ""
+        return await self._keep([{"role": message.type, "content": str(message.content)} for message in messages])
 
 
 def _problems(exc: ValidationError) -> str:

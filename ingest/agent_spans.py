@@ -54,6 +54,11 @@ def is_agent_span(keys: Iterable[str]) -> bool:
     return any(key.startswith(_PREFIXES) or key in _MARKS for key in keys)
 
 
+def is_content(key: str) -> bool:
+    """Say whether an attribute holds what went into or came out of a span."""
+    return key in _INPUT or key in _OUTPUT or _MESSAGE.fullmatch(key) is not None
+
+
 def read_agent_span(
     *,
     environment: str,

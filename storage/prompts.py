@@ -52,14 +52,14 @@ class PromptStore:
     """
 
     def __init__(self, objects: Objects, mask: Mask = str) -> None:
-        self._objects = objects
+        self.objects = objects
         self._mask = mask
         self._guard = threading.RLock()
         self._put_bytes = 0
         self._reset()
 
     def _reset(self) -> None:
-        self._entries = Entries(self._objects)
+        self._entries = Entries(self.objects)
         self._parents: dict[bytes, tuple[bytes, bytes]] = {}  # of a node: the node before it, and its message
         self._known: dict[bytes, bytes] = {}  # the message by its bytes before they were masked
         self.refresh()
@@ -210,11 +210,11 @@ class PromptStore:
                     content = self._entries.read(message)
                     node = kept._put_node(node, kept._put_message(_guess_role(content), content))
             kept.flush()
-            fresh = kept._objects.held if isinstance(kept._objects, _Memory) else {}
+            fresh = kept.objects.held if isinstance(kept.objects, _Memory) else {}
             for name, content in fresh.items():
-                self._objects.put(name, content)
+                self.objects.put(name, content)
             for name in self._entries.packs.keys() - fresh.keys():
-                self._objects.delete(name)
+                self.objects.delete(name)
             self._reset()
             return before - self._entries.stored_bytes()
 
