@@ -1,0 +1,45 @@
+"""kill -9 at every point of a run: it is taken up or taken back, and no step is ever done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.stack import StackHandle
+from storage.database import Database
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.long
+async def test_no_step_is_done_twice_wherever_a_run_is_killed(
+    stack: StackHandle, database: Database, tmp_path: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.agents.dying_runs", str(tmp_path), stack.database_url,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 600)
+    assert process.returncode == 0, err.decode()[-4000:]
+    lives = [json.loads(line) for line in out.splitlines()]
+    killed = [life for life in lives if life["died"]]
+    assert len(killed) > 20 and not lives[-1]["died"]
+    for life in lives:
+        told = f"killed at point {life['point']}: {life}"
+        keys = [line.split()[1] for line in life["valve"][1:]]
+        turns = [line.split()[0] for line in life["valve"]]
+        assert len(keys) == len(set(keys)), told
+        assert life["status"] == life["again"], told
+        if life["status"] == "verified":
+            assert turns == ["1", "5", "9"], told
+        else:
+            assert life["status"] == "undone" and "interrupted" in life["reason"] and turns[-1] == "1", told
+    assert {life["status"] for life in killed} == {"verified", "undone"}
