@@ -1,6 +1,6 @@
 # Everything a person needs: `make help` lists it. The first target that is run makes .venv (tools/bootstrap).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint bench docs docs-check screens clean
+.PHONY: help setup demo demo-remediate test test-long lint bench docs docs-check screens clean
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 BIN := .venv/bin
@@ -10,13 +10,16 @@ FAULT ?= slow-dependency
 TIMES := $(if $(SEED),--seed '$(SEED)') $(if $(WARMUP),--warmup '$(WARMUP)') $(if $(BROKEN),--broken '$(BROKEN)')
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with every dependency (other targets do it by themselves)
 	@tools/bootstrap
 
 demo: setup ## Break the example shop, ask why, see the answer: FAULT=bad-deploy SEED=2 WARMUP=40 BROKEN=40
 	@$(BIN)/causegraph demo --fault '$(FAULT)' $(TIMES)
+
+demo-remediate: setup ## Break the shop, let a workflow be proposed, approve it, see it mended: FAULT=bad-deploy WRONG=1
+	@$(BIN)/causegraph demo --remediate --fault '$(FAULT)' $(if $(SEED),--seed '$(SEED)') $(if $(WARMUP),--warmup '$(WARMUP)') $(if $(WRONG),--wrong) $(if $(YES),--yes)
 
 test: setup ## Run the tests, against real private servers: two processes with servers of their own
 	@$(BIN)/python -m pytest -n 2 --dist worksteal

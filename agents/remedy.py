@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
-from agents.remedy_graph import Close, RunDeps, RunState, build_run_graph
+from agents.remedy_graph import RunDeps, RunState, Tell, build_run_graph
 from agents.remedy_plan import Fit, Situation, fill_steps, give_arguments, make_plan, match_workflows
 from domain.errors import CausegraphError, PayloadError, StorageError
 from domain.remedy import ENDED, PROPOSER, Actor, Given, digest_of
@@ -62,7 +62,7 @@ class Remedy:
         traces: TraceStore,
         workflows: Workflows,
         operator: Operator,
-        close: Close,
+        tell: Tell,
         look_seconds: float = 1.0,
     ) -> None:
         self.workflows = workflows
@@ -72,7 +72,7 @@ class Remedy:
         self._settings = settings
         self._database = database
         self._traces = traces
-        self._close = close
+        self._tell = tell
         self._look_seconds = look_seconds
         self._queue = JobQueue(database, QUEUE, max_attempts=5, lease_seconds=_LEASE_SECONDS)
 
@@ -246,7 +246,7 @@ class Remedy:
     async def _advance(self, run_id: str) -> None:
         """Run the graph from where it stopped to its next pause or its end."""
         config: RunnableConfig = {"configurable": {"thread_id": run_id}, "recursion_limit": 200}
-        deps = RunDeps(self.runs, self.approvals, self.workflows, self.operator, self._close, self._look_seconds)
+        deps = RunDeps(self.runs, self.approvals, self.workflows, self.operator, self._tell, self._look_seconds)
         async with open_checkpoints(self._database) as saver:
             graph = build_run_graph(saver)
             found = await graph.aget_state(config)

@@ -39,7 +39,7 @@ _POLICY = Actor("policy", "policy", "workflow")
 _AGAIN = 100  # the number from which steps that reproduce the trouble are counted when they are run once more
 
 type Next = Literal["approve", "prepare", "check", "step", "verify", "undo", "end"]
-type Close = Callable[[WorkflowRun, str], Awaitable[None]]
+type Tell = Callable[[WorkflowRun, RunStatus, str], Awaitable[None]]
 
 
 class RunState(TypedDict, total=False):
@@ -57,13 +57,13 @@ class RunState(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class RunDeps:
-    """What a run works with. `close` is told of a run whose verification succeeded."""
+    """What a run works with. `tell` is told how a run that changed something ended."""
 
     runs: WorkflowStore
     approvals: ApprovalStore
     workflows: Workflows
     operator: Operator
-    close: Close
+    tell: Tell
     look_seconds: float = 1.0
 
 
@@ -262,8 +262,8 @@ async def _end(state: RunState, deps: RunDeps) -> RunState:
     """Record how it ended, and let the incident know."""
     run = await deps.runs.get(state["run_id"])
     outcome, reason = state["outcome"], state.get("reason", "")
-    if outcome == "verified":
-        await deps.close(run, reason)
+    if run.status == "running":
+        await deps.tell(run, outcome, reason)
     await deps.runs.end(run.id, outcome, reason)
     current_trace().decide(f"the run ends: {outcome}", reason, 1.0, inputs={"run": run.id})
     return {}

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from domain.errors import CausegraphError
+from domain.errors import CausegraphError, NotFound
+from domain.incident import EventKind, IncidentStatus, TimelineEvent, may_become
 from ingest.sources import Sources
 
 if TYPE_CHECKING:
     from agents.investigate import Investigator
     from agents.remedy import Remedy
     from domain.embedding import Embedder
+    from domain.remedy import RunStatus
     from domain.settings import Settings
     from graph.topology import TopologyGraph
     from indexer.search import CodeSearch
@@ -123,13 +125,25 @@ class Services:
             traces=self.traces,
             workflows=workflows,
             operator=load_operator(self.settings.remediation_file),
-            close=self._close_incident,
+            tell=self._tell_incident,
         )
 
-    async def _close_incident(self, run: WorkflowRun, reason: str) -> None:
-        """Record at the incident that a workflow has helped."""
-        if run.incident_id:
-            await self.incidents.end(run.incident_id, time.time_ns() // 1000)
+    async def _tell_incident(self, run: WorkflowRun, outcome: RunStatus, reason: str) -> None:
+        """Write into an incident what a workflow did; one whose fix is verified is closed, or resolved while alerts fire."""
+        from storage.incident_log import IncidentLog
+
+        log, now_us = IncidentLog(self.database), time.time_ns() // 1000
+        try:
+            incident = await log.get(run.incident_id)
+        except NotFound:
+            return
+        text, facts = f"workflow {run.workflow_id}: {outcome}, {reason}", {"run_id": run.id}
+        helped = outcome == "verified"
+        await log.note(TimelineEvent(incident.id, now_us, "helped" if helped else "action", text, details=facts))
+        wanted: IncidentStatus = "resolved" if incident.firing else "closed"
+        if helped and may_become(incident.status, wanted):
+            kind: EventKind = "resolved" if incident.firing else "closed"
+            await log.change(incident.id, wanted, TimelineEvent(incident.id, now_us, kind, f"verified: {reason}"))
 
     @cached_property
     def code(self) -> CodeSearch:

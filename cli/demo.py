@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cli.backend import Backend
     from examples.shop.shop import Shop
 
-_CUSTOMERS_PER_SECOND = 16.0
+CUSTOMERS_PER_SECOND = 16.0
 _SETTLE_SECONDS = 2.0
 
 
@@ -56,7 +56,7 @@ class Counts:
 
 def list_faults() -> None:
     """Print the faults that can be injected."""
-    faults, _ = _import_shop()
+    faults, _ = import_shop()
     console = make_console()
     for fault in faults.values():
         console.print(styled(f"{fault.name:16} ", "bold") + styled(fault.description))
@@ -64,7 +64,7 @@ def list_faults() -> None:
 
 def run_demo(plan: DemoPlan) -> None:
     """Run a demo from beginning to end; whatever happens, the shop is stopped."""
-    faults, shop_class = _import_shop()
+    faults, shop_class = import_shop()
     if plan.fault not in faults:
         raise CausegraphError(f"There is no fault {plan.fault!r}: `causegraph demo --fault list` lists them.")
     from cli.stack import stack_status, stop_stack
@@ -72,9 +72,9 @@ def run_demo(plan: DemoPlan) -> None:
     settings, console = load_settings(), make_console()
     had_stack, had_server = stack_status(settings.data_dir).running, find_server(settings.data_dir) is not None
     try:
-        with _sigterm_as_interrupt():
-            state, key = _start(settings, console)
-            environment = asyncio.run(_new_environment(settings))
+        with sigterm_as_interrupt():
+            state, key = start_servers(settings, console)
+            environment = asyncio.run(new_environment(settings))
             _index_shop(settings, console)
             folder = Path(tempfile.mkdtemp(prefix="causegraph-shop-"))
             try:
@@ -94,12 +94,12 @@ def run_demo(plan: DemoPlan) -> None:
                 _print_next(console, body, environment, make_login_link(state, key))
     finally:
         if not plan.keep:
-            _stop_what_was_started(settings, console, had_server, had_stack, stop_stack)
+            stop_what_was_started(settings, console, had_server, had_stack, stop_stack)
     if body["verdict"]["outcome"] == "INCONCLUSIVE":
         raise typer.Exit(INCONCLUSIVE)
 
 
-def _import_shop() -> tuple[Any, Any]:
+def import_shop() -> tuple[Any, Any]:
     try:
         from examples.shop.faults import FAULTS
         from examples.shop.shop import Shop
@@ -110,10 +110,10 @@ def _import_shop() -> tuple[Any, Any]:
     return FAULTS, Shop
 
 
-def _start(settings: Settings, console: Console) -> tuple[ServerState, str]:
+def start_servers(settings: Settings, console: Console) -> tuple[ServerState, str]:
     from cli.services import open_services
 
-    _chapter(console, "The private servers", "MariaDB and FalkorDB, and the API that the shop sends its telemetry to")
+    chapter(console, "The private servers", "MariaDB and FalkorDB, and the API that the shop sends its telemetry to")
 
     async def prepare() -> tuple[str, str, str]:
         async with open_services(settings, lambda line: console.print(styled(f"  {line}", "dim"))) as services:
@@ -152,7 +152,7 @@ def _index_shop(settings: Settings, console: Console) -> None:
         console.print(styled(f"  its code is not indexed: {exc}", "yellow"), soft_wrap=True)
 
 
-async def _new_environment(settings: Settings) -> str:
+async def new_environment(settings: Settings) -> str:
     from cli.backend import open_backend
 
     async with open_backend(settings, lambda line: None) as backend:
@@ -165,20 +165,20 @@ async def _new_environment(settings: Settings) -> str:
 def _play(
     plan: DemoPlan, shop: Shop, environment: str, description: str, settings: Settings, console: Console
 ) -> dict[str, Any]:
-    _chapter(console, "A shop at work", f"ten services and their customers, as environment {environment}")
+    chapter(console, "A shop at work", f"ten services and their customers, as environment {environment}")
     with console.status(styled("starting the shop", "dim")):
         shop.start()
     try:
-        shop.load(_CUSTOMERS_PER_SECOND)
-        _watch(shop, plan.warmup, "working", console)
-        _chapter(console, f"Something happens: {plan.fault}", description)
+        shop.load(CUSTOMERS_PER_SECOND)
+        watch(shop, plan.warmup, "working", console)
+        chapter(console, f"Something happens: {plan.fault}", description)
         with console.status(styled("injecting the fault", "dim")):
             moment = shop.inject(plan.fault)
         console.print(styled(f"  in force since {moment:%H:%M:%S} UTC"))
-        _watch(shop, plan.broken, "broken" if plan.fault != "none" else "still working", console)
+        watch(shop, plan.broken, "broken" if plan.fault != "none" else "still working", console)
         # The last spans are on their way: the shop's exporters send them every second or so.
         time.sleep(_SETTLE_SECONDS)
-        _chapter(console, f'The question: "{plan.question}"', "asked of the records alone; the demo tells it nothing")
+        chapter(console, f'The question: "{plan.question}"', "asked of the records alone; the demo tells it nothing")
         return asyncio.run(_explain(plan, environment, settings, console))
     finally:
         with console.status(styled("stopping the shop", "dim")):
@@ -200,12 +200,12 @@ async def _open_evidence(backend: Backend, body: dict[str, Any], environment: st
     cited = list(dict.fromkeys(found for claim in body["claims"] for found in claim["evidence"]))
     if not cited:
         return
-    _chapter(console, "The evidence", f"each of the {len(cited)} records that the answer cites, read once more")
+    chapter(console, "The evidence", f"each of the {len(cited)} records that the answer cites, read once more")
     for found in cited:
         print_evidence_line(console, await backend.evidence(found, environment))
 
 
-def _watch(shop: Shop, seconds: float, word: str, console: Console) -> None:
+def watch(shop: Shop, seconds: float, word: str, console: Console) -> None:
     """Let the time pass, and show how the customers fare."""
     begin, last = _count(shop), _count(shop)
     end, told = time.monotonic() + seconds, time.monotonic()
@@ -234,7 +234,7 @@ def _count(shop: Shop) -> Counts:
 
 def _print_next(console: Console, body: dict[str, Any], environment: str, link: str) -> None:
     claims = [found for claim in body["claims"] for found in claim["evidence"]]
-    _chapter(console, "What to try next", "the servers and the pages go on running; `causegraph down` stops them")
+    chapter(console, "What to try next", "the servers and the pages go on running; `causegraph down` stops them")
     for line in (
         f'.venv/bin/causegraph ask "what is wrong with checkout?" --environment {environment}',
         *([f".venv/bin/causegraph evidence {claims[0]}"] if claims else []),
@@ -248,7 +248,7 @@ def _print_next(console: Console, body: dict[str, Any], environment: str, link: 
     console.print(styled(f"  {link}", "cyan"), soft_wrap=True)
 
 
-def _stop_what_was_started(
+def stop_what_was_started(
     settings: Settings, console: Console, had_server: bool, had_stack: bool, stop_stack: Any
 ) -> None:
     with console.status(styled("stopping what the demo started", "dim")):
@@ -258,14 +258,14 @@ def _stop_what_was_started(
             stop_stack(settings.data_dir)
 
 
-def _chapter(console: Console, title: str, note: str) -> None:
+def chapter(console: Console, title: str, note: str) -> None:
     console.print()
     console.print(styled(title, "bold reverse"))
     console.print(styled(f"  {note}", "dim"))
 
 
 @contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """End in order when told to end, so that no process of the shop is left behind."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -98,10 +98,6 @@ class IncidentStore:
         )
         await self._database.execute("store_incident", row)
 
-    async def end(self, incident_id: str, ended_us: int) -> None:
-        """Record when an incident was over, unless that is known already."""
-        await self._database.execute("end_incident", (ended_us, incident_id))
-
     async def get(self, incident_id: str) -> Incident:
         """Return an incident; raises NotFound."""
         # An id that is not ASCII cannot be compared with the column.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -18,6 +19,13 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep/--stop", help="Leave the servers and the pages running afterwards, or stop them.")
     ] = True,
+    remediate: Annotated[
+        bool, typer.Option("--remediate", help="Let it be noticed, and mended by an approved workflow, unasked.")
+    ] = False,
+    wrong: Annotated[
+        bool, typer.Option("--wrong", help="With --remediate: try a remedy first that cannot help, and is taken back.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --remediate: approve without asking.")] = False,
 ) -> None:
     """Start a small shop of ten services, break it, and ask why checkout fails.
 
@@ -28,5 +36,11 @@ def demo(
 
     if fault == "list":
         list_faults()
+        return
+    if remediate:
+        from cli.remediation_demo import RemediationPlan, run_remediation_demo
+
+        ask = not yes and sys.stdin.isatty()
+        run_remediation_demo(RemediationPlan(fault=fault, warmup=warmup, seed=seed, wrong=wrong, ask=ask))
         return
     run_demo(DemoPlan(fault=fault, warmup=warmup, broken=broken, seed=seed, question=question, keep=keep))

@@ -21,6 +21,15 @@ def ensure(folder: Path) -> None:
         issue_bank_certificate(folder, now - timedelta(days=1), now + timedelta(days=DAYS_VALID))
 
 
+def describe(folder: Path) -> str:
+    """The serial number and the dates of the bank's certificate."""
+    certificate = x509.load_pem_x509_certificate(
+        (folder / "bank.pem").read_bytes().partition(b"-----END PRIVATE KEY-----")[2]
+    )
+    dates = f"from {certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ} to {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    return f"bank {certificate.serial_number:x}, valid {dates}"
+
+
 def issue_bank_certificate(folder: Path, not_before: datetime, not_after: datetime) -> None:
     """Sign a new certificate and key for the bank, and put both in place at once (one file, one rename)."""
     authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())

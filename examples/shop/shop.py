@@ -151,6 +151,16 @@ class Shop:
                 return f"{service} restarted"
             case ["rollback", service]:
                 return self.rollback(service, actor)
+            case ["roll-forward", service]:
+                return self.roll_forward(service, actor)
+            case ["config", service]:
+                return self.show_config(service)
+            case ["certificate"]:
+                return certificates.describe(self.state.certificates)
+            case ["indexes"]:
+                return stock.describe_indexes(self.state.data / "inventory.db")
+            case ["queue-head"]:
+                return self.show_head()
             case ["deploy", service, version, *words]:
                 self.deploy(service, version, " ".join(words) or f"{service} {version}", actor)
                 return f"{service} {version} deployed"
@@ -213,6 +223,31 @@ class Shop:
         self.hooks.report(Change(service, "rollback", f"roll back to {restored}", actor, version))
         self.supervisor.restart(service)
         return f"rolled back to {restored}"
+
+    def roll_forward(self, service: str, actor: str) -> str:
+        """Take the last rollback of a service back."""
+        self._require(service)
+        config = self.state.repeat_config(service)
+        if config is None:
+            raise ShopError(f"{service} was not rolled back last")
+        version = str(config["version"])
+        self.hooks.report(Change(service, "deploy", f"{service} {version} again", actor, version))
+        self.supervisor.restart(service)
+        return f"{service} {version} is back"
+
+    def show_config(self, service: str) -> str:
+        """The settings of a service, and those that a rollback would put in force."""
+        self._require(service)
+        before = self.state.previous_config(service)
+        told = "nothing to roll back to" if before is None else json.dumps(before, sort_keys=True)
+        return f"now: {json.dumps(self.state.read_config(service), sort_keys=True)}\nbefore: {told}"
+
+    def show_head(self) -> str:
+        """The message that is next in the queue; what changes with every delivery is left out."""
+        messages = self._messages()
+        if not messages:
+            return "the queue is empty"
+        return f"{messages[0]['message_id']}: {json.dumps(messages[0]['body'], sort_keys=True)}"
 
     def set_config(self, service: str, key: str, value: JsonValue, actor: str) -> datetime:
         """Change one setting (`peers.bank.port`: dots lead inside), and restart the service."""

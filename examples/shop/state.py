@@ -47,6 +47,7 @@ class State:
         history.append(self.read_config(service))
         self._write_history(service, history)
         _write_json(self.root / service / "config.json", config)
+        self._undone(service).unlink(missing_ok=True)
 
     def restore_config(self, service: str) -> Json | None:
         """Go back one step: return the settings that are in force again, or None when there is no step to go back."""
@@ -54,9 +55,23 @@ class State:
         if not history:
             return None
         config = history.pop()
+        _write_json(self._undone(service), self.read_config(service))
         _write_json(self.root / service / "config.json", config)
         self._write_history(service, history)
         return config
+
+    def repeat_config(self, service: str) -> Json | None:
+        """Take the last `restore_config` back: return the settings that are in force again, or None when there is none."""
+        if not self._undone(service).exists():
+            return None
+        config = cast(Json, json.loads(self._undone(service).read_text()))
+        self.write_config(service, config)
+        return config
+
+    def previous_config(self, service: str) -> Json | None:
+        """The settings that `restore_config` would put in force."""
+        history = self._read_history(service)
+        return history[-1] if history else None
 
     def port(self, service: str) -> int:
         return cast(int, self.read_config(service)["port"])
@@ -89,6 +104,9 @@ class State:
                 config = cast(Json, _with_ports(self.read_config(service), new))
                 _write_json(self.root / service / "config.json", config)
                 self._write_history(service, [cast(Json, _with_ports(c, new)) for c in self._read_history(service)])
+
+    def _undone(self, service: str) -> Path:
+        return self.releases / f"{service}.undone.json"
 
     def _read_history(self, service: str) -> list[Json]:
         return cast(list[Json], json.loads((self.releases / f"{service}.json").read_text()))

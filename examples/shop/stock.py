@@ -53,6 +53,18 @@ def create_index(path: Path) -> None:
     _run(path, f"CREATE INDEX IF NOT EXISTS {INDEX} ON stock_movements (sku, warehouse_id, delta)")
 
 
+def describe_indexes(path: Path) -> str:
+    """The indexes of the ledger."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        rows = db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'stock_movements'"
+        ).fetchall()
+    finally:
+        db.close()
+    return "indexes of stock_movements: " + (", ".join(sorted(str(row[0]) for row in rows)) or "none")
+
+
 def migrate(path: Path, script: Path) -> None:
     """Run the migration of a release against the live ledger, in one transaction."""
     _run(path, f"BEGIN IMMEDIATE; {script.read_text()} COMMIT;")

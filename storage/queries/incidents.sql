@@ -21,6 +21,3 @@ ORDER BY created_us DESC, id DESC LIMIT ?
 SELECT id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer,
   status, origin, title, severity, merged_into
 FROM incident WHERE environment = ? AND thread_id = ? ORDER BY created_us, id
-
--- name: end_incident
-UPDATE incident SET ended_us = ? WHERE id = ? AND ended_us IS NULL

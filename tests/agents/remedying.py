@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.remedy import Remedy
-from domain.remedy import Actor
+from domain.remedy import Actor, RunStatus
 from domain.settings import Settings
 from domain.times import Window
 from runbooks.operator import load_operator
@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, database: Database, folder: Path, environment: str, policy: str = "{}") -> None:
         self.folder, self.environment = folder, environment
-        self.closed: list[str] = []
+        self.told: list[tuple[str, RunStatus]] = []
         (folder / "workflows").mkdir(exist_ok=True)
         (folder / "workflows" / "open.yaml").write_text(OPEN)
         (folder / "workflows" / "jam.yaml").write_text(JAM)
@@ -82,14 +82,14 @@ class Bench:
             traces=self.traces,
             workflows=workflows,
             operator=load_operator(folder / "operator.yaml"),
-            close=self._close,
+            tell=self._tell,
             look_seconds=0.1,
         )
         self.store = Scripted(database)
         self.remedy.runs = self.store
 
-    async def _close(self, run: WorkflowRun, reason: str) -> None:
-        self.closed.append(run.id)
+    async def _tell(self, run: WorkflowRun, outcome: RunStatus, reason: str) -> None:
+        self.told.append((run.id, outcome))
 
     async def propose(self, workflow: str = "open-valve", actor: Actor = OTHER, **said: object) -> dict[str, Any]:
         """Propose a workflow as a person does, and return the run."""

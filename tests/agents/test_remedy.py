@@ -34,7 +34,7 @@ async def test_a_run_waits_for_its_approval_and_is_verified(make_bench: MakeBenc
     done = await bench.see_through(run)
     assert (done["status"], bench.turns()) == ("verified", ["1", "4", "9"])
     assert done["approval_status"] == "used" and done["reason"] == "0 of 20 requests of payment failed"
-    assert bench.closed == [run["run_id"]]
+    assert bench.told == [(run["run_id"], "verified")]
 
 
 async def test_everything_is_in_one_trace(make_bench: MakeBench) -> None:
@@ -57,7 +57,7 @@ async def test_what_does_not_help_is_taken_back(make_bench: MakeBench) -> None:
     done = await bench.see_through(run)
     assert done["status"] == "undone" and "15 of 20 requests" in done["reason"]
     assert bench.turns() == ["1", "5", "9", "5", "1"]
-    assert bench.closed == []
+    assert bench.told == [(run["run_id"], "undone")]
 
 
 async def test_silence_verifies_nothing(make_bench: MakeBench) -> None:

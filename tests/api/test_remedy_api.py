@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -97,6 +98,8 @@ async def test_an_answer_leads_to_a_verified_fix(
         ("approve", False),
     ]
     assert tried[1]["actor"] == reader_id
+    life = (await client.get(f"/incidents/{body['incident_id']}/life")).json()
+    assert "turn-back: verified" in json.dumps(life), life
     stages = await _stages_of(client, body["trace_id"])
     assert stages.index("judge") < stages.index("workflow prepare") < stages.index("workflow end")
 
