@@ -133,6 +133,7 @@ class Investigator:
                 lookback_us=self._settings.lookback_minutes * MINUTE_US,
                 models=models,
                 code=self._code,
+                runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
             )
             told = await answer_code_question(question, deps)
             if told is not None:

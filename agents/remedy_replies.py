@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agents import runbook_replies
 from domain.remedy import Actor
 from domain.telemetry import DEFAULT_ENVIRONMENT
 from domain.times import format_us
@@ -195,6 +196,12 @@ async def ask_remedy(services: Services, what: str, asked: Mapping[str, Any], ac
     """Answer what a command asks in this process, as the API answers it over HTTP."""
     remedy = services.remedy
     match what:
+        case "runbooks":
+            return runbook_replies.list_runbooks(services)
+        case "runbook":
+            return runbook_replies.read_runbook(services, str(asked["id"]))
+        case "rot":
+            return await runbook_replies.check_rot(services, str(asked.get("environment") or ""))
         case "workflows":
             return list_workflows(remedy)
         case "workflow":

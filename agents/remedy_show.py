@@ -12,7 +12,7 @@ def step_lines(step: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("does", show_deed(step["does"])),
         ("dry run", str(step.get("dry_run", ""))),
-        ("state", str(step.get("state", ""))[:400]),
+        ("state", "" if step.get("state") == step.get("dry_run") else str(step.get("state", ""))[:400]),
         ("undo", show_deed(undo["does"]) if undo else ""),
     ]
     return [(label, text) for label, text in found if text]

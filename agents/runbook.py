@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agents.state import Deps, State
+from domain.errors import PayloadError
 from domain.evidence import Evidence
 from domain.telemetry import CHANGE_KINDS
-from domain.verdict import Cause
+from domain.times import Window
+from domain.verdict import Cause, RunbookCheck, RunbookMatch
+from runbooks.linked import fetch_runbook, find_named, is_allowed
 from runbooks.match import match_runbooks
 from tracing.trace import current_trace
+
+_MOST_NAMED = 5
+_MOST_CITED = 3
 
 
 async def choose_runbook(state: State, deps: Deps) -> State:
@@ -35,6 +42,8 @@ async def choose_runbook(state: State, deps: Deps) -> State:
         messages=messages,
         change=change,
     )
+    named = await _named_by_alerts(state, deps, cause)
+    matches = [*named, *(match for match in matches if match.id not in {one.id for one in named})]
     current_trace().decide(
         what=f"runbook {matches[0].id}" if matches else "no runbook fits",
         why=matches[0].why if matches else "none matches the service, the kind of fault or the wording",
@@ -42,7 +51,41 @@ async def choose_runbook(state: State, deps: Deps) -> State:
         alternatives=[f"{match.id} ({match.score:.2f})" for match in matches[1:4]],
         inputs={"fault_class": cause.fault_class, "service": cause.service},
     )
-    return {"runbook": matches[0] if matches else None}
+    return {"runbook": replace(matches[0], checks=_follow(matches[0], cause, deps)) if matches else None}
+
+
+async def _named_by_alerts(state: State, deps: Deps, cause: Cause) -> list[RunbookMatch]:
+    """Return the runbooks that alerts on the way from the cause to the symptom name: that is the strongest link."""
+    plan = state["plan"]
+    window = Window(plan.window.start_us, max(plan.window.end_us, state["question"].at_us))
+    named = await deps.telemetry.runbooks_named(state["question"].environment, window)
+    found: list[RunbookMatch] = []
+    for url, alert, service in sorted(named, key=lambda one: one[2] != cause.service)[:_MOST_NAMED]:
+        if service and service not in cause.path:
+            continue
+        runbook = find_named(deps.library, url)
+        if runbook is None and is_allowed(url, deps.runbook_hosts):
+            try:
+                runbook = await fetch_runbook(url, deps.runbook_hosts)
+            except PayloadError as exc:
+                current_trace().decide(f"leave {url[:200]} out", str(exc), 1.0)
+        if runbook is not None and runbook.id not in {match.id for match in found}:
+            steps = tuple(step.to_json() for step in runbook.steps)
+            why = f"the alert {alert} names it ({url[:200]})"
+            found.append(RunbookMatch(runbook.id, runbook.title, why, 1.0, (), steps, runbook.revision))
+    return found
+
+
+def _follow(match: RunbookMatch, cause: Cause, deps: Deps) -> tuple[RunbookCheck, ...]:
+    """Look whether what each step expects was found at the cause. Nothing is run."""
+    checks: list[RunbookCheck] = []
+    found = [evidence for evidence in deps.desk.found.values() if evidence.service == cause.service]
+    for step in match.steps:
+        for expected in step["expected_evidence"]:
+            ids = [evidence.id for evidence in found if evidence.kind == expected["kind"]]
+            cited = tuple([one for one in ids if one in cause.evidence] or ids)[:_MOST_CITED]
+            checks.append(RunbookCheck(step["name"], expected["kind"], expected["what"], bool(ids), cited))
+    return tuple(checks)
 
 
 def kinds_of_changes(cause: Cause, found: Mapping[str, Evidence]) -> list[str]:

@@ -87,6 +87,7 @@ class Deps:
     lookback_us: int
     models: ModelDesk
     code: CodeSearch | None = None
+    runbook_hosts: tuple[str, ...] = ()
 
 
 def merge_reports(old: Mapping[str, Report], new: Mapping[str, Report]) -> Mapping[str, Report]:

@@ -32,6 +32,7 @@ from api.intake import intake_router
 from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
+from api.runbooks import runbooks_router
 from api.threads import threads_router
 from api.topology import topology_router
 from api.traces import traces_router
@@ -105,6 +106,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))
     app.include_router(code_router(services, gate))
+    app.include_router(runbooks_router(services, gate))
     app.include_router(workflows_router(services, gate))
     app.include_router(approvals_router(services, gate))
     app.include_router(pages_router(pages))

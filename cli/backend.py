@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _ASK_SECONDS = 300.0
 _REMEDY = {
+    "runbooks": ("GET", "/runbooks"),
+    "runbook": ("GET", "/runbooks/{id}"),
+    "rot": ("GET", "/runbooks/check"),
     "workflows": ("GET", "/workflows"),
     "workflow": ("GET", "/workflows/{id}"),
     "propose": ("POST", "/workflows/runs"),

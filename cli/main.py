@@ -31,6 +31,7 @@ from cli.commands import (
     prompts,
     records,
     retention,
+    runbooks,
     serve,
     stack,
     topology,
@@ -115,6 +116,7 @@ def build_cli() -> typer.Typer:
     app.add_typer(_retention(), name="retention")
     app.add_typer(_index(), name="index")
     app.add_typer(_code(), name="code")
+    app.add_typer(_runbooks(), name="runbooks")
     app.add_typer(_workflows(), name="workflow")
     app.command()(approve.approve)
     app.command()(approve.reject)
@@ -209,6 +211,14 @@ def _code() -> typer.Typer:
     app = typer.Typer(help="Search in the indexed code.", no_args_is_help=True)
     for command in (code.search, code.symbol, code.trace, code.log, code.templates, code.diff, code.status):
         app.command()(command)
+    return app
+
+
+def _runbooks() -> typer.Typer:
+    app = typer.Typer(help="How trouble is mended, and whether that is still so.", no_args_is_help=True)
+    app.command("list")(runbooks.list_runbooks)
+    app.command("show")(runbooks.show)
+    app.command("check")(runbooks.check)
     return app
 
 

@@ -124,8 +124,7 @@ async def _mend(
     async with open_backend(settings, lambda line: None, investigate=True) as backend:
         shop_demo.chapter(console, "What is noticed", "the symptom, without a question; then its investigation")
         run = await _wait_for_proposal(backend, environment, console)
-        incident = await backend.incident(run["incident_id"])
-        console.print(styled(f"  {incident['answer']['answer'].splitlines()[0]}"), soft_wrap=True)
+        console.print(styled(f"  {await _wait_for_answer(backend, run['incident_id'])}"), soft_wrap=True)
         if plan.wrong:
             await _try_wrong(backend, run, environment, settings, console)
             run = await backend.remedy("run", {"id": run["run_id"]})
@@ -151,6 +150,16 @@ async def _wait_for_proposal(backend: Backend, environment: str, console: Consol
                 return await backend.remedy("run", {"id": proposed[0]["run_id"]})
             await asyncio.sleep(_LOOK_SECONDS)
     raise CausegraphError(f"Nothing was proposed within {_NOTICED_SECONDS:.0f} s: see `causegraph incidents list`.")
+
+
+async def _wait_for_answer(backend: Backend, incident_id: str) -> str:
+    """Return the first line of an incident's answer; it is stored right after the proposal."""
+    for _ in range(30):
+        answer = (await backend.incident(incident_id)).get("answer") or {}
+        if answer.get("verdict"):
+            return str(answer["answer"]).splitlines()[0]
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise CausegraphError(f"The answer of {incident_id} was not stored: see the server's log.")
 
 
 async def _try_wrong(

@@ -249,6 +249,10 @@ class Settings(BaseSettings):
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."
     )
+    runbook_hosts: str = Field(
+        default="",
+        description="Hosts from which the runbooks that alerts name (`runbook_url`) are fetched, separated by commas. Empty: none.",
+    )
     workflow_dir: Path | None = Field(
         default=None, description="Folder of your workflows (YAML): see docs/remediation.md. Empty: none is proposed."
     )

@@ -92,8 +92,22 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class RunbookCheck:
+    """What a step of a runbook expects to be seen, and the evidence of that kind that this investigation has found."""
+
+    step: str
+    kind: str
+    expected: str
+    seen: bool
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunbookMatch:
-    """A runbook that fits the verdict, which of its links matched, its steps as written, and its revision (BLAKE3)."""
+    """A runbook that fits the verdict, which of its links matched, its steps as written, and its revision (BLAKE3).
+
+    `checks` say of each thing that the steps expect whether it was seen: only what can be read is followed.
+    """
 
     id: str
     title: str
@@ -102,3 +116,4 @@ class RunbookMatch:
     evidence: tuple[str, ...]
     steps: tuple[Mapping[str, Any], ...] = ()
     revision: str = ""
+    checks: tuple[RunbookCheck, ...] = ()

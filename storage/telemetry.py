@@ -293,6 +293,11 @@ class Telemetry:
         rows = await self._database.fetch("orchestrator_events_between", (*_scope(environment, window), MAX_EVENTS))
         return [OrchestratorRow(*row) for row in rows]
 
+    async def runbooks_named(self, environment: str, window: Window, limit: int = 50) -> list[tuple[str, str, str]]:
+        """Return (URL, alert, service) of the runbooks that the alerts of a window name."""
+        rows = await self._database.fetch("runbooks_named", (*_scope(environment, window), limit))
+        return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
+
     async def alerts(self, environment: str, window: Window) -> list[AlertRow]:
         """Return the alerts that began to fire in a window, oldest first."""
         rows = await self._database.fetch("alerts_firing", (*_scope(environment, window), MAX_EVENTS))

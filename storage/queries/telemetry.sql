@@ -204,3 +204,7 @@ GROUP BY service, name, bucket
 -- name: root_services
 SELECT service, COUNT(*) FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND parent_id = ''
 GROUP BY service
+
+-- name: runbooks_named
+SELECT DISTINCT runbook_url, name, service FROM alert
+WHERE environment = ? AND time_us >= ? AND time_us < ? AND runbook_url <> '' LIMIT ?
