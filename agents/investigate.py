@@ -21,6 +21,7 @@ from agents.remedy_plan import situation_of
 from agents.runbook import kinds_of_changes
 from agents.spans import find_stretch
 from agents.state import Deps, Plan, State
+from agents.telling import Told, tell_update
 from domain.errors import CausegraphError, QuestionError
 from domain.settings import Settings
 from domain.times import MINUTE_US, Window, format_us, to_us
@@ -112,12 +113,22 @@ class Investigator:
                 return part.body
         raise CausegraphError("The investigation ended without an answer: see the log.")
 
-    async def stream(self, question: Question) -> AsyncIterator[Progress | Answer]:
-        """Yield what each agent decided as it finishes, and the answer last."""
+    async def stream(
+        self, question: Question, *, trace_id: str = "", segment: int = 0
+    ) -> AsyncIterator[Progress | Told | Answer]:
+        """Yield what each agent decided as it finishes, what else there is to tell, and the answer last.
+
+        `trace_id` and `segment` begin a run again that another process left.
+        """
         _check(question)
         began = time.perf_counter()
         async with start_trace(
-            question.text, question.environment, self._sink, enabled=self._settings.tracing
+            question.text,
+            question.environment,
+            self._sink,
+            enabled=self._settings.tracing,
+            trace_id=trace_id,
+            segment=segment,
         ) as trace:
             behind = await self._wait_for_watermark()
             ledger = SearchLedger()
@@ -135,10 +146,10 @@ class Investigator:
                 code=self._code,
                 runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
             )
-            told = await answer_code_question(question, deps)
-            if told is not None:
+            about_code = await answer_code_question(question, deps)
+            if about_code is not None:
                 yield Progress("code", _last_decision("code"))
-                yield Answer(await self._keep_reply(question, told, deps, trace.id, behind, began))
+                yield Answer(await self._keep_reply(question, about_code, deps, trace.id, behind, began))
                 return
             turns = await self._conversations.turns(question.environment, question.thread_id, _REMEMBERED)
             reading = await read_question(question, turns, models, telemetry)
@@ -154,9 +165,11 @@ class Investigator:
                 async for mode, chunk in self._team.astream(state, context=deps, stream_mode=["updates", "values"]):
                     if mode == "values":
                         state = chunk  # type: ignore[assignment]
-                    else:
-                        for agent in chunk:
+                    elif isinstance(chunk, dict):
+                        for agent, update in chunk.items():
                             yield Progress(str(agent), _last_decision(str(agent)))
+                            for told in tell_update(str(agent), update):
+                                yield told
                 body = await self._finish(question, state, deps, trace.id, behind, began)
         yield Answer(body)
 
@@ -239,7 +252,7 @@ class Investigator:
         await self._keep_cited(cited, deps, trace_id)
         body = _answer_body(question, state, trace_id, (*behind, *deps.models.lost))
         body["budget"] = _budget(deps, began)
-        body["incident_id"] = question.incident_id or make_incident_id()
+        body["incident_id"] = question.incident_id or make_incident_id(question.run_id)
         body["workflow"] = await self._propose(question, state, deps.desk, body)
         await self._keep_incident(question, body, state["verdict"].outcome, **_bounds(state["plan"]))
         await self._keep_turn(question, body, _focus_of(state, deps))
@@ -256,7 +269,7 @@ class Investigator:
             "kind": "code",
             "environment": question.environment,
             "thread_id": question.thread_id,
-            "incident_id": question.incident_id or make_incident_id(),
+            "incident_id": question.incident_id or make_incident_id(question.run_id),
             "trace_id": trace_id,
             **answer_body(told, (*behind, *deps.models.lost)),
             "window": {"from": format_us(told.since_us or question.at_us), "to": format_us(question.at_us)},

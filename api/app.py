@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import secrets
 from collections.abc import AsyncIterator
@@ -73,7 +74,13 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with services.projecting(), services.watching(), mcp.running() if mcp else nullcontext():
-            yield
+            stop = asyncio.Event()
+            runs = asyncio.create_task(desk.runs.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+                await runs
 
     app = FastAPI(
         title="Causegraph", version=program_version(), lifespan=lifespan, docs_url=None, redoc_url=None

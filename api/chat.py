@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agents.investigate import Progress
+from agents.investigate import Answer, Progress
 from agents.question import Question
 from agents.replies import make_question
 from agents.services import Services
 from api.auth import Gate
-from api.errors import status_of, told_body
-from domain.errors import CausegraphError, NotFound
+from api.runs import AT_ONCE, ChatRuns
+from domain.errors import NotFound, QuestionError
 from domain.telemetry import DEFAULT_ENVIRONMENT
 from domain.times import parse_time_us
 
-logger = logging.getLogger(__name__)
-
-_AT_ONCE = 4
+_EVENT_ID = re.compile(r"(?:([A-Za-z0-9_]{1,40}):)?(\d{1,9})")
 
 
 def _time(value: Any) -> int | None:
@@ -73,7 +71,8 @@ class Desk:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self.runs = ChatRuns(services)
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """Return the answer; raises CausegraphError."""
@@ -86,10 +85,16 @@ class Desk:
         await self._check_incident(question)
         async with self._turn:
             async for part in self._services.investigator.stream(question):
-                if isinstance(part, Progress):
-                    yield "progress", {"agent": part.agent, "text": part.text}
-                else:
-                    yield "answer", part.body
+                match part:
+                    case Progress():
+                        yield "progress", {"agent": part.agent, "text": part.text}
+                    case Answer():
+                        yield "answer", part.body
+
+    async def start(self, question: Question) -> str:
+        """Begin to work on a question, whether or not somebody listens, and return its run's id."""
+        await self._check_incident(question)
+        return await self.runs.start(question)
 
     async def _check_incident(self, question: Question) -> None:
         if not question.incident_id:
@@ -104,33 +109,56 @@ def chat_router(desk: Desk, gate: Gate) -> APIRouter:
     router = APIRouter(tags=["chat"])
 
     @router.post("/chat", dependencies=[Depends(gate.require("ask"))])
-    async def chat(body: ChatRequest, request: Request, accept: Annotated[str, Header()] = "") -> Response:
-        """Ask a question; the reply is the answer as docs/api.md has it, or a stream of events that ends with it."""
-        if body.stream or "text/event-stream" in accept:
-            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return StreamingResponse(_events(desk, body.to_question()), media_type="text/event-stream", headers=headers)
-        return JSONResponse(await desk.ask(body.to_question()))
+    async def chat(
+        body: ChatRequest, accept: Annotated[str, Header()] = "", last_event_id: Annotated[str, Header()] = ""
+    ) -> Response:
+        """Ask a question; the reply is the answer as docs/api.md has it, or a stream of events that ends with it.
+
+        With `Last-Event-ID` nothing new is asked: the stream goes on behind that event.
+        """
+        if not body.stream and "text/event-stream" not in accept:
+            return JSONResponse(await desk.ask(body.to_question()))
+        run_id, after = read_event_id(last_event_id)
+        if not run_id:
+            run_id, after = await desk.start(body.to_question()), 0
+        return await _stream(desk.runs, run_id, after)
+
+    @router.get("/chat/{run_id}", dependencies=[Depends(gate.require("ask"))])
+    async def read_run(run_id: str) -> JSONResponse:
+        """The state of a streamed question, with its answer once it is there."""
+        return JSONResponse(await desk.runs.get(run_id))
+
+    @router.get("/chat/{run_id}/events", dependencies=[Depends(gate.require("ask"))])
+    async def follow(run_id: str, last_event_id: Annotated[str, Header()] = "", after: int = 0) -> Response:
+        """What a streamed question told and tells, behind `Last-Event-ID`, until it ends."""
+        return await _stream(desk.runs, run_id, read_event_id(last_event_id)[1] or after)
+
+    @router.delete("/chat/{run_id}", dependencies=[Depends(gate.require("ask"))])
+    @router.post("/chat/{run_id}/cancel", dependencies=[Depends(gate.require("ask"))])
+    async def cancel(run_id: str) -> JSONResponse:
+        """Stop working on a streamed question; `cancelled` is false where it had ended already."""
+        return JSONResponse({"run_id": run_id, "cancelled": await desk.runs.cancel(run_id)})
 
     return router
 
 
-async def _events(desk: Desk, question: Question) -> AsyncIterator[str]:
-    # The reply's status is sent by now: what goes wrong is an event.
-    try:
-        async for name, data in desk.stream(question):
-            yield _event(name, data)
-    except CausegraphError as exc:
-        logger.warning("A streamed question failed.", extra={"reason": str(exc)})
-        yield _event("error", told_body(exc, status_of(exc)))
-    except Exception:
-        logger.exception("A streamed question failed unexpectedly.")
-        body = {
-            "error": "InternalError",
-            "message": "Something unexpected went wrong.",
-            "hint": "See the server's log.",
-        }
-        yield _event("error", body)
+def read_event_id(text: str) -> tuple[str, int]:
+    """Return (run id, number) of an event's id, `RUN:NUMBER` or a number; ("", 0) for none. Raises QuestionError."""
+    if not text:
+        return "", 0
+    found = _EVENT_ID.fullmatch(text.strip())
+    if not found:
+        raise QuestionError("`Last-Event-ID` is none of ours: give back the `id` of the last event as it was.")
+    return found.group(1) or "", int(found.group(2))
 
 
-def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, default=str)}\n\n"
+async def _stream(runs: ChatRuns, run_id: str, after: int) -> Response:
+    await runs.get(run_id)  # what is not there is said with a status, before anything is sent
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(runs, run_id, after), media_type="text/event-stream", headers=headers)
+
+
+async def _events(runs: ChatRuns, run_id: str, after: int) -> AsyncIterator[str]:
+    async for event in runs.follow(run_id, after):
+        data = json.dumps(event.data, ensure_ascii=False, default=str)
+        yield f"id: {run_id}:{event.seq}\nevent: {event.name}\ndata: {data}\n\n"

@@ -140,6 +140,7 @@ class LocalBackend:
         self._services = services
 
     async def ask(self, asked: Asked) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        from agents.investigate import Answer
         from agents.investigate import Progress as AgentProgress
         from agents.replies import make_question
 
@@ -154,7 +155,7 @@ class LocalBackend:
         async for part in self._services.investigator.stream(question):
             if isinstance(part, AgentProgress):
                 yield "progress", {"agent": part.agent, "text": part.text}
-            else:
+            elif isinstance(part, Answer):
                 yield "answer", part.body
 
     async def ingest(self, kind: str, body: bytes, content_type: str, environment: str) -> dict[str, Any]:

@@ -86,9 +86,12 @@ class ConversationStore:
         self._database = database
 
     async def add(self, turn: Turn) -> int:
-        """Store a turn at the end of its thread and return its number."""
+        """Store a turn at the end of its thread and return its number; that of a trace is stored once."""
 
         def store(tx: Transaction) -> int:
+            held = tx.fetch("turn_of_trace", (turn.environment, turn.thread_id, turn.trace_id)) if turn.trace_id else []
+            if held:  # its run was begun again after it had been stored
+                return int(held[0][0])
             number = int(tx.fetch("lock_thread", (turn.environment, turn.thread_id))[0][0]) + 1
             row = (
                 *(

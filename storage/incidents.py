@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blake3 import blake3
+
 from domain.errors import NotFound
 from domain.incident import IncidentStatus, Origin
 from domain.times import LATEST_US
@@ -63,9 +65,9 @@ class Incident:
         )
 
 
-def make_incident_id() -> str:
-    """Return a new id, `inc-` and twelve hex characters."""
-    return f"inc-{secrets.token_hex(6)}"
+def make_incident_id(run_id: str = "") -> str:
+    """Return an id, `inc-` and twelve hex characters: a new one, or the one of a run, which is always the same."""
+    return f"inc-{blake3(run_id.encode()).hexdigest(6) if run_id else secrets.token_hex(6)}"
 
 
 class IncidentStore:

@@ -138,7 +138,7 @@ async def follow(backend: Backend, asked: Asked, notes: Console) -> dict[str, An
             async for name, data in parts:
                 if name == "progress":
                     notes.print(styled(f"{data['agent']:>10}  ", "cyan") + styled(data["text"] or "done", "dim"))
-                else:
+                elif name == "answer":
                     body = data
     if body is None:
         raise CausegraphError("The investigation broke off without an answer: see the server's log.")

@@ -3,6 +3,9 @@
 -- name: lock_thread
 SELECT COALESCE(MAX(number), 0) FROM conversation_turn WHERE environment = ? AND thread_id = ? FOR UPDATE
 
+-- name: turn_of_trace
+SELECT number FROM conversation_turn WHERE environment = ? AND thread_id = ? AND trace_id = ?
+
 -- name: store_turn
 INSERT INTO conversation_turn (environment, thread_id, number, trace_id, incident_id, kind, created_us, question, focus, answer, feedback)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')
