@@ -30,7 +30,8 @@ from tracing.events import make_trace_id
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
-LAST_EVENTS = ("answer", "error", "cancelled")
+_ENDS = {"answer": "done", "error": "failed", "cancelled": "cancelled"}
+LAST_EVENTS = tuple(_ENDS)
 LOST_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 _POLL_SECONDS = 0.5
@@ -65,9 +66,10 @@ class ChatRuns:
     async def get(self, run_id: str) -> dict[str, Any]:
         """Return the state of a run, with its answer once it is there; raises NotFound."""
         run = await self._store.get(run_id)
-        body: dict[str, Any] = {"run_id": run.id, "thread_id": run.thread_id, "environment": run.environment}
-        body |= {"status": run.status, "question": run.question["text"], "asked": from_us(run.created_us).isoformat()}
         events = [event async for event in self._stored(run_id, 0)]
+        body: dict[str, Any] = {"run_id": run.id, "thread_id": run.thread_id, "environment": run.environment}
+        ended = next((_ENDS[event.name] for event in events if event.name in _ENDS), run.status)
+        body |= {"status": ended, "question": run.question["text"], "asked": from_us(run.created_us).isoformat()}
         answer = next((event.data for event in events if event.name == "answer"), None)
         return body | {"answer": answer, "events": len(events)}
 
@@ -157,6 +159,10 @@ class ChatRuns:
             await self._store.end(run, status)
 
     async def _investigate(self, run: ChatRun) -> str:
+        if run.segment:  # its process may have died just after the last event
+            async for event in self._stored(run.id, 0):
+                if event.name in _ENDS:
+                    return _ENDS[event.name]
         if run.status == "cancelling":
             await self._tell(run, "cancelled", {"run_id": run.id})
             return "cancelled"
