@@ -1,15 +1,19 @@
 """Journals of traces: each event of a running trace in a file at once, so that a killed process loses none.
 
-A journal is one file per trace and process, one JSON line per event, locked while its writer lives. It goes when the
-trace is stored; what is left of a process that died is read by `TraceStore.reconcile`.
+A journal is one file per trace and process, one JSON line per event, locked while its writer lives. It is written through
+memory that the file is mapped into: that survives the process, and costs no call of the system per event. Its room is
+reserved before it is mapped, so that a full disk is an error and not a fault. It goes when the trace is stored; what is left
+of a process that died is read by `TraceStore.reconcile`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
+import mmap
 import os
 import re
 import secrets
@@ -24,13 +28,31 @@ logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(trc_\d{8}_\d{6}_[0-9a-f]{8})\.[0-9a-f]{8}\.journal")
 _OPEN_AT_ONCE = 256
+_STEP_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
 class _Journal:
     path: Path
     handle: int
+    room: mmap.mmap
+    at: int = 0
     broken: bool = False
+
+    def append(self, line: bytes) -> None:
+        """Add a line; raises OSError without room for it, and then nothing was added."""
+        if (needed := self.at + len(line) - len(self.room)) > 0:
+            _reserve(self.handle, len(self.room), needed + _STEP_BYTES)
+            size = len(self.room) + needed + _STEP_BYTES
+            self.room.close()
+            self.room = mmap.mmap(self.handle, size)
+        self.room[self.at : self.at + len(line)] = line
+        self.at += len(line)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.room.close()
+        os.close(self.handle)
 
 
 class Journals:
@@ -48,8 +70,7 @@ class Journals:
             try:
                 journal = self._open.get(event.trace_id) or self._begin(event.trace_id)
                 if not journal.broken:
-                    line = _encode_line(event)
-                    journal.broken = os.write(journal.handle, line) != len(line)
+                    journal.append(_encode_line(event))
             except (OSError, ValueError) as exc:
                 if event.trace_id in self._open:
                     self._open[event.trace_id].broken = True
@@ -62,7 +83,7 @@ class Journals:
         """Take away the journal of a trace that is stored elsewhere."""
         with self._guard:
             if journal := self._open.pop(trace_id, None):
-                os.close(journal.handle)
+                journal.close()
                 with contextlib.suppress(OSError):
                     journal.path.unlink(missing_ok=True)
 
@@ -70,7 +91,7 @@ class Journals:
         """Close the journal of a trace that is stored nowhere yet; `left_behind` finds it."""
         with self._guard:
             if journal := self._open.pop(trace_id, None):
-                os.close(journal.handle)
+                journal.close()
 
     def left_behind(self) -> Iterator[tuple[Path, Sequence[Event]]]:
         """Yield the journals that nobody writes any more, with their events; a torn last line is left out.
@@ -88,15 +109,27 @@ class Journals:
 
     def _begin(self, trace_id: str) -> _Journal:
         while len(self._open) >= _OPEN_AT_ONCE:
-            os.close(self._open.pop(next(iter(self._open))).handle)
+            self._open.pop(next(iter(self._open))).close()
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{trace_id}.{secrets.token_hex(4)}.journal"
         if not _NAME.fullmatch(path.name):
             raise ValueError(f"{trace_id[:80]!r} is not the id of a trace")
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._open[trace_id] = journal = _Journal(path, handle)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _reserve(handle, 0, _STEP_BYTES)
+            self._open[trace_id] = journal = _Journal(path, handle, mmap.mmap(handle, _STEP_BYTES))
+        except OSError:
+            os.close(handle)
+            path.unlink(missing_ok=True)
+            raise
         return journal
+
+
+def _reserve(handle: int, start: int, size: int) -> None:
+    """Take room for so many bytes of a file; raises OSError where there is none."""
+    if os.pwrite(handle, bytes(size), start) != size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _encode_line(event: Event) -> bytes:
@@ -125,7 +158,7 @@ def _read_if_left(path: Path) -> Sequence[Event] | None:
 def _read(path: Path) -> Sequence[Event]:
     events: list[Event] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().partition(b"\0")[0].split(b"\n")
     except OSError:
         return events
     for line in lines:

@@ -335,9 +335,11 @@ async def test_a_disk_that_fails_in_a_run_costs_nothing(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("storage.journals._STEP_BYTES", 400)  # so that its room is at an end soon
+
     async with start_trace("why?", environment, store.sink(), flush_seconds=0.02) as trace:
         trace.decide("before", "b", 0.5)
-        monkeypatch.setattr("storage.journals.os.write", full)
+        monkeypatch.setattr("storage.journals.os.pwrite", full)
         monkeypatch.setattr("storage.durable_files.os.fsync", full)
         trace.decide("meanwhile", "b", 0.5)
         await asyncio.sleep(0.1)
