@@ -157,6 +157,7 @@ def _prompts() -> typer.Typer:
     app = typer.Typer(help="The prompts of traces, each kept once.", no_args_is_help=True)
     for command in (prompts.stats, prompts.show, prompts.diff, prompts.rebuild):
         app.command()(command)
+    app.command("gc")(prompts.collect)
     return app
 
 

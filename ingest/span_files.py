@@ -161,6 +161,10 @@ class SpanCompressor:
                     live.update(span.get("prompts", {}).values())
         return live
 
+    def collect(self, live: set[str]) -> int:
+        """Drop the prompts that neither `live` nor an index names; return the bytes freed. See `PromptStore.collect`."""
+        return self._store.collect(live | self.live_prompts())
+
     def _source(self, name: str) -> str:
         return f"{_SOURCE_PREFIX}{blake3(name.encode()).hexdigest(length=16)}.json"
 

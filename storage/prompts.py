@@ -197,6 +197,8 @@ class PromptStore:
     def collect(self, live: Iterable[str]) -> int:
         """Keep the prompts that are named (those of live runs), drop everything else, and return the bytes freed.
 
+        What is named and is not here is passed over: traces may name prompts of another store.
+
         Nobody else may write meanwhile. Whenever it is stopped, no live prompt is lost: old packs go last.
         """
         with self._guard:
@@ -204,7 +206,10 @@ class PromptStore:
             before = self._entries.stored_bytes()
             kept = PromptStore(_Memory())
             for prompt_id in sorted(set(live)):
-                style, chain = self._chain(prompt_id)
+                try:
+                    style, chain = self._chain(prompt_id)
+                except NotFound:
+                    continue
                 node = _ROOTS[NAMES.index(style)]
                 for _, message in chain:
                     content = self._entries.read(message)

@@ -145,6 +145,10 @@ class TraceStore:
         """Remember that a trace's events up to a sequence number were exported."""
         await self._database.execute("mark_trace_exported", (seq, trace_id))
 
+    async def live_prompts(self) -> set[str]:
+        """Return the prompts that the model calls of all stored traces name."""
+        return {str(row[0]) for row in await self._database.fetch("prompts_of_traces") if row[0]}
+
     async def amend(self, trace_id: str, patch: Mapping[str, Any], *, actor: str, reason: str) -> TraceView:
         """Correct a trace by a new event and return the trace as it now reads; raises NotFound or ValueError."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -72,6 +73,39 @@ def rebuild(
     """Print the texts of a compressed trace, one JSON object a line: span, field, text."""
     for span_id, field, text in _compressor(place).rebuild(trace_id):
         _write(json.dumps({"span_id": span_id, "field": field, "text": text}).encode() + b"\n")
+
+
+def collect(
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Nobody writes to the store now: servers and workers are stopped.")
+    ] = False,
+    place: Place = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Drop the prompts that no stored trace and no index of span files names any more, and pack the others together.
+
+    Stop `causegraph serve` and `causegraph compress-spans` first: what they write meanwhile could be lost.
+    """
+    if not yes:
+        raise typer.BadParameter("stop the servers and workers that write to the store, then say --yes")
+    freed = asyncio.run(_collect(place))
+    if as_json:
+        print_json({"freed_bytes": freed})
+    else:
+        make_console().print(f"{freed} bytes were freed.")
+
+
+async def _collect(place: str) -> int:
+    from cli.services import open_database
+    from domain.settings import load_settings
+    from storage.traces import TraceStore
+
+    settings = load_settings()
+    notes = make_console(stderr=True)
+    async with open_database(settings, lambda line: notes.print(styled(line, "dim"))) as database:
+        live = await TraceStore(database, settings.data_dir / "traces").live_prompts()
+    compressor = _compressor(place)
+    return await asyncio.to_thread(compressor.collect, live)
 
 
 def compress_spans(

@@ -69,3 +69,6 @@ ORDER BY t.started_us LIMIT ?
 
 -- name: mark_trace_exported
 UPDATE trace SET exported_seq = GREATEST(exported_seq, ?) WHERE id = ?
+
+-- name: prompts_of_traces
+SELECT DISTINCT JSON_VALUE(payload, '$.data.prompt') FROM trace_event WHERE type = 'MODEL_CALL'
