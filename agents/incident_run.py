@@ -14,6 +14,8 @@ from domain.errors import GraphError, NotFound
 from domain.incident import LiveIncident, TimelineEvent
 from domain.times import MINUTE_US, format_us
 from storage.incident_log import IncidentLog
+from storage.incidents import ANNOUNCEMENTS
+from storage.jobs import JobQueue
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -37,6 +39,7 @@ class IncidentRun:
             began = TimelineEvent(incident.id, _now(), "investigating", text)
             await self._log.change(incident.id, "investigating", began)
         recurrence = await self._recall(incident, at_us)
+        await announce(self._services, incident.id, f"opened {at_us}")
         question = make_question(text, incident.environment, at_us=at_us, incident_id=incident.id)
         answer = await self._services.investigator.ask(question)
         verdict = answer["verdict"]
@@ -48,6 +51,7 @@ class IncidentRun:
             details={"outcome": verdict["outcome"], "trace_id": answer["trace_id"]},
         )
         await self._log.conclude(incident.id, "identified" if verdict["outcome"] in _NAMED else "open", event)
+        await announce(self._services, incident.id, f"verdict {answer['trace_id']}")
         return {"outcome": verdict["outcome"], "recurrence": recurrence}
 
     async def _recall(self, incident: LiveIncident, at_us: int) -> str:
@@ -79,6 +83,13 @@ class IncidentRun:
             logger.warning("a signature lacks the topology", extra={"incident": incident.id, "reason": str(exc)})
             return set()
         return Nearness((edge.source, edge.target) for edge in calls).beside(services)
+
+
+async def announce(services: Services, incident_id: str, what: str) -> None:
+    """Leave word for the chats, if there are any: `what` happened to an incident."""
+    if services.settings.announces:
+        queue = JobQueue(services.database, ANNOUNCEMENTS)
+        await queue.enqueue({"incident_id": incident_id, "what": what.partition(" ")[0]}, key=f"{incident_id} {what}")
 
 
 async def recall(services: Services, log: IncidentLog, incident_id: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agents.incident_run import IncidentRun
+from agents.incident_run import IncidentRun, announce
 from diagnosis.grouping import Grouping, Nearness, group
 from domain.errors import CausegraphError, GraphError, NotFound, StorageError
 from domain.incident import AlertSeen, LiveIncident, TimelineEvent
@@ -127,7 +127,9 @@ class AlertTriage:
             return
         self._settled = now
         quiet = round(self._services.settings.incident_quiet_minutes * MINUTE_US)
-        await self.log.settle(time.time_ns() // 1000, quiet, max(quiet, _FLAPPING_US), _FORGET_US)
+        now_us = time.time_ns() // 1000
+        for incident_id in await self.log.settle(now_us, quiet, max(quiet, _FLAPPING_US), _FORGET_US):
+            await announce(self._services, incident_id, f"resolved {now_us}")
 
     # -- investigations ------------------------------------------------------------------------------------------------
 

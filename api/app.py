@@ -23,6 +23,7 @@ from api.alerts import alerts_router
 from api.approvals import approvals_router
 from api.auth import Gate
 from api.chat import Desk, chat_router
+from api.chats import Chats
 from api.code import code_router
 from api.completions import completions_router
 from api.dead_letters import dead_letters_router
@@ -81,12 +82,16 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
             finally:
                 stop.set()
                 await runs
+        answering = mcp.running() if mcp else nullcontext()
+        async with services.projecting(), services.watching(), chats.running(), answering:
+            yield
 
     app = FastAPI(
         title="Causegraph", version=program_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )  # the documentation pages load scripts from elsewhere; /openapi.json is there
     gate = Gate(services.keys, services.settings.data_dir)
     desk = Desk(services)
+    chats = Chats(services, desk, services.remedy if services.settings.workflow_dir else None)
     mcp = _mount_mcp(app, gate)
     pages = Pages(services, gate, desk)
     _ = services.investigator  # imported now, so that the first question does not wait for it
@@ -109,6 +114,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(records_router(services, gate, instance or secrets.token_hex(8)))
     app.include_router(traces_router(services, gate))
     app.include_router(incidents_router(services, gate))
+    app.include_router(chats.router())
     app.include_router(topology_router(services, gate))
     app.include_router(logs_router(services, gate))
     app.include_router(dead_letters_router(services, gate))

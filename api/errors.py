@@ -18,6 +18,7 @@ from domain.errors import (
     ActionRefused,
     ApprovalError,
     CausegraphError,
+    ChatError,
     GraphUnavailable,
     MigrationNeeded,
     NotFound,
@@ -59,6 +60,8 @@ def status_of(exc: CausegraphError, *, known_caller: bool = False) -> int:
             return 422
         case StorageBusy():
             return 429
+        case ChatError():
+            return 502
         case StorageUnavailable() | StorageFull() | MigrationNeeded() | GraphUnavailable() | StackError():
             return 503
         case _:

@@ -35,6 +35,7 @@
     ├── QuestionError             a question or its parameters cannot be answered as asked
     ├── ActionError               an action of a workflow failed, or what it did is not known
     │   └── ActionRefused         an action was not begun: it is not allowed, or not like this
+    ├── ChatError                a chat or a tracker cannot be reached, or refuses
     ├── ApprovalError             an approval cannot be given or used (any more)
     ├── NotFound                  no such record
     └── AccessError               no key, a wrong key, or a key without the needed role
@@ -186,6 +187,10 @@ class ActionError(CausegraphError):
 
 class ActionRefused(ActionError):
     """This action is not allowed: see the operator's file, CAUSEGRAPH_REMEDIATION_FILE."""
+
+
+class ChatError(CausegraphError):
+    """A chat or a tracker cannot be reached, or refuses: check its settings in docs/triggers.md."""
 
 
 class ApprovalError(CausegraphError):

@@ -227,6 +227,28 @@ class Settings(BaseSettings):
     alert_investigations_per_hour: int = Field(
         default=12, ge=0, description="How many incidents of alerts are investigated unasked within an hour; 0: none."
     )
+    public_url: str = Field(
+        default="", description="Address under which people reach the pages, for links in chats. Empty: no links."
+    )
+    slack_bot_token: str = Field(default="", description="Token of the Slack app's bot, `xoxb-...`. Empty: no Slack.")
+    slack_signing_secret: str = Field(
+        default="", description="Signing secret of the Slack app, for events over HTTP at `/slack/events`."
+    )
+    slack_app_token: str = Field(default="", description="App token of the Slack app, `xapp-...`, for socket mode.")
+    slack_channel: str = Field(
+        default="", description="Id of the Slack channel that is told of incidents. Empty: none."
+    )
+    slack_roles: str = Field(
+        default="*=ask",
+        description="Roles of people in Slack, `U0123=admin,U0456=approve,*=ask`; `*` is everyone else.",
+    )
+    slack_environments: str = Field(
+        default="", description="Environments that channels ask about, `C0123=production,*=staging`."
+    )
+    slack_api_url: str = Field(default="https://slack.com/api/", description="Address of Slack's Web API.")
+    chat_webhooks: str = Field(
+        default="", description="Other chats that are told of incidents: `mattermost=URL teams=URL json=URL`."
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     prompt_store: str = Field(
         default="",
@@ -277,6 +299,11 @@ class Settings(BaseSettings):
     index_clone_seconds: float = Field(
         default=600.0, gt=0, description="Seconds after which cloning or fetching a repository is given up."
     )
+
+    @property
+    def announces(self) -> bool:
+        """Whether any chat is told of incidents."""
+        return bool((self.slack_bot_token and self.slack_channel) or self.chat_webhooks.strip())
 
 
 def load_settings(**overrides: object) -> Settings:

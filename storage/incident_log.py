@@ -215,21 +215,22 @@ class IncidentLog:
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
-    async def settle(self, now_us: int, quiet_us: int, flapping_us: int, forget_us: int) -> int:
-        """Resolve what has been quiet for long enough, and close what has been resolved for long; return how many changed.
+    async def settle(self, now_us: int, quiet_us: int, flapping_us: int, forget_us: int) -> Sequence[str]:
+        """Resolve what has been quiet for long enough, and close what has been resolved for long; return what was resolved.
 
         What flaps has to be quiet for `flapping_us`.
         """
 
-        def work(tx: Transaction) -> int:
-            changed = 0
+        def work(tx: Transaction) -> list[str]:
+            resolved = []
             for row in tx.fetch("settled_incidents", (now_us - quiet_us,)):
-                changed += _resolve(tx, incident_from_row(row), now_us, flapping_us)
+                incident = incident_from_row(row)
+                if _resolve(tx, incident, now_us, flapping_us):
+                    resolved.append(incident.id)
             for row in tx.fetch("forgotten_incidents", (now_us - forget_us,)):
                 incident = incident_from_row(row)
                 _set(tx, incident, "closed", TimelineEvent(incident.id, now_us, "closed", "quiet for long enough"))
-                changed += 1
-            return changed
+            return resolved
 
         return await self._database.transaction(work)
 
@@ -334,10 +335,10 @@ def _title(alerts: Sequence[AlertSeen]) -> str:
     return f"{first.name} ({first.service})"[:255] if first.service else first.name
 
 
-def _resolve(tx: Transaction, incident: LiveIncident, now_us: int, flapping_us: int) -> int:
+def _resolve(tx: Transaction, incident: LiveIncident, now_us: int, flapping_us: int) -> bool:
     ended, alerts, things = tx.fetch("incident_end", (incident.id,))[0]
     if int(alerts) >= 3 * max(1, int(things)) and incident.updated_us > now_us - flapping_us:
-        return 0
+        return False
     over = incident.ended_us if ended is None else int(ended)
     kind: EventKind = "closed" if incident.status == "pending" else "resolved"
     text = (
@@ -349,4 +350,4 @@ def _resolve(tx: Transaction, incident: LiveIncident, now_us: int, flapping_us: 
     )
     event = TimelineEvent(incident.id, now_us, kind, text)
     _set(tx, replace(incident, ended_us=over), "closed" if kind == "closed" else "resolved", event)
-    return 1
+    return kind == "resolved"

@@ -16,6 +16,7 @@ from domain.times import LATEST_US
 from storage.database import Database, Row
 from storage.jobs import JobQueue
 
+ANNOUNCEMENTS = "announcement"  # the queue of what chats are to be told
 INSIGHTS = "insight"  # the queue of finished investigations that are to be published
 
 

@@ -12,7 +12,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (5, 'symptoms', 0), (6, 'call_minute', 0), (7, 'code', 0), (8, 'checkpoints', 0),
   (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'alert_status', 0),
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
-  (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0);
+  (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -727,6 +727,19 @@ CREATE TABLE conversation_turn (
   feedback TEXT NOT NULL,
   PRIMARY KEY (environment, thread_id, number),
   KEY by_time (environment, created_us)
+
+
+-- What was posted in chats. `post_key` is a hash of what a message is about.
+CREATE TABLE chat_message (
+  surface VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  post_key CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  channel VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  thread VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  message_id VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  incident_id VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  posted_us BIGINT NOT NULL,
+  PRIMARY KEY (surface, post_key),
+  KEY by_thread (surface, channel, thread)
 ) ENGINE=InnoDB;
 
 -- Questions asked over `POST /chat` while they are worked on and after; `touched_us` says that somebody still works on one.

@@ -324,6 +324,7 @@ def test_every_error_has_a_status() -> None:
     }
     assert statuses == {
         "CausegraphError": 500,
+        "ChatError": 502,
         "SettingsError": 500,
         "StackError": 503,
         "StorageError": 500,

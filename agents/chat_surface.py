@@ -1,0 +1,99 @@
+"""Places where people talk, behind one small interface: Slack, Microsoft Teams, Mattermost, anything with a webhook.
+
+A message is made of plain parts. Their texts hold words of telemetry, so each surface escapes all of them in its own way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from domain.remedy import Actor
+from storage.chat import ChatStore, PostedMessage
+
+type PartKind = Literal["heading", "text", "facts", "quote"]
+type ButtonKind = Literal["approve", "reject", "details", "right", "wrong", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A channel, and a thread in it ('' for none). What only sends to one address needs neither."""
+
+    channel: str = ""
+    thread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a message: a heading, a paragraph, small facts, or a quotation."""
+
+    kind: PartKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button. `value` comes back with a click; for `open` it is an address."""
+
+    kind: ButtonKind
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A message: `summary` is what a notification shows."""
+
+    summary: str
+    parts: tuple[Part, ...] = ()
+    buttons: tuple[Button, ...] = ()
+
+
+class ChatSurface(Protocol):
+    """A way to people. Every method raises ChatError where the other side cannot be reached or refuses."""
+
+    name: str
+
+    async def post(self, place: Place, message: ChatMessage) -> str:
+        """Post a message and return its id there, '' where there is none."""
+        ...
+
+    async def update(self, place: Place, message_id: str, message: ChatMessage) -> None:
+        """Replace a message; does nothing where messages cannot be replaced."""
+        ...
+
+
+class Approvals(Protocol):
+    """Where a click on approve or reject ends: one durable record, which every way in shows a view of."""
+
+    async def decide(
+        self, approval_id: str, decision: Literal["approve", "reject"], actor: Actor, *, digest: str, reason: str = ""
+    ) -> Any:
+        """Decide on exactly what `digest` names. Raises NotFound, and ApprovalError for whoever may not."""
+        ...
+
+
+async def post_once(
+    store: ChatStore, surface: ChatSurface, key: str, place: Place, message: ChatMessage, incident_id: str = ""
+) -> PostedMessage:
+    """Post a message, or bring the one that was posted under this key up to date; return where it is.
+
+    A crash between posting and noting it leaves one message too many; nothing else can.
+    """
+    known = await store.find(surface.name, key)
+    if known is not None:
+        await surface.update(Place(known.channel, known.thread), known.message_id, message)
+        return known
+    message_id = await surface.post(place, message)
+    thread = place.thread or message_id
+    posted = PostedMessage(surface.name, key, place.channel, thread, message_id, incident_id, time.time_ns() // 1000)
+    await store.note(posted)
+    return posted
+
+
+def read_pairs(text: str) -> Mapping[str, str]:
+    """Return `a=b,c=d` as a mapping."""
+    pairs = (piece.partition("=") for piece in text.split(",") if piece.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,99 @@
+"""Slack, put together: the app that takes things in, the worker that answers, and the socket where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+
+from agents.chat_surface import Approvals
+from agents.services import Services
+from api.chat import Desk
+from domain.errors import SettingsError
+from storage.jobs import JobQueue, run_worker
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncApp
+
+    from api.slack_surface import SlackSurface
+
+logger = logging.getLogger(__name__)
+
+_STOP_SECONDS = 5.0
+
+
+class Slack:
+    """The app of one server. Raises SettingsError where its settings or its library are missing."""
+
+    def __init__(self, services: Services, desk: Desk, approvals: Approvals | None) -> None:
+        settings = services.settings
+        if not (settings.slack_signing_secret or settings.slack_app_token):
+            raise SettingsError(
+                "CAUSEGRAPH_SLACK_BOT_TOKEN is set: Slack also needs CAUSEGRAPH_SLACK_SIGNING_SECRET (HTTP) or "
+                "CAUSEGRAPH_SLACK_APP_TOKEN (socket mode)."
+            )
+        try:
+            from api.slack_app import QUEUE, build_slack_app
+            from api.slack_desk import SlackDesk
+            from api.slack_surface import SlackSurface, make_client
+        except ImportError as exc:
+            raise SettingsError(
+                "CAUSEGRAPH_SLACK_BOT_TOKEN needs the extra `slack`: pip install 'causegraph[slack]'."
+            ) from exc
+        client = make_client(settings.slack_bot_token, settings.slack_api_url)
+        self._settings = settings
+        self._queue = JobQueue(services.database, QUEUE, lease_seconds=120.0)
+        self.surface: SlackSurface = SlackSurface(client)
+        self.app: AsyncApp = build_slack_app(settings, client, self._queue)
+        self._desk = SlackDesk(services, desk, self.surface, approvals)
+
+    def router(self) -> APIRouter:
+        """Return the address for events, commands and clicks; none in socket mode alone."""
+        router = APIRouter(tags=["slack"])
+        if not self._settings.slack_signing_secret:
+            return router
+        from slack_bolt.adapter.starlette.async_handler import AsyncSlackRequestHandler
+
+        handler = AsyncSlackRequestHandler(self.app)
+
+        @router.post("/slack/events")
+        async def events(request: Request) -> Response:
+            """Take what Slack sends; needs Slack's signature, and no key."""
+            try:
+                (await request.body()).decode()
+            except UnicodeDecodeError:
+                return Response(status_code=400)
+            return await handler.handle(request)
+
+        return router
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answer what comes in, and keep the socket open in socket mode, for as long as the block lasts."""
+        stop = asyncio.Event()
+        workers = [asyncio.create_task(run_worker(self._queue, self._desk.work, stop)) for _ in range(2)]
+        handler = await self._connect()
+        try:
+            yield
+        finally:
+            if handler is not None:
+                await handler.close_async()
+            stop.set()
+            _, late = await asyncio.wait(workers, timeout=_STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _connect(self) -> Any:
+        if not self._settings.slack_app_token:
+            return None
+        from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+
+        handler = AsyncSocketModeHandler(self.app, self._settings.slack_app_token)
+        with suppress(OSError):  # it goes on trying by itself
+            await handler.connect_async()  # type: ignore[no-untyped-call]  # it says no types
+        return handler

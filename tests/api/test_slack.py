@@ -1,0 +1,539 @@
+"""Slack end to end, against a local server that speaks its Web API and signs events as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+import uvicorn
+from aiohttp import WSMsgType, web
+from fastapi import FastAPI, Request
+from slack_sdk.signature import SignatureVerifier
+
+from agents.chat_hooks import read_hooks, render
+from agents.chat_messages import answer_message
+from agents.chat_surface import Button, ChatMessage, Part, Place
+from agents.incident_run import announce
+from agents.services import Services
+from agents.triage import AlertTriage
+from api.chat import Desk
+from api.chats import Chats
+from api.slack_app import QUEUE, plain_words
+from api.slack_blocks import escape, split_text
+from api.slack_blocks import render as render_blocks
+from api.slack_desk import Roles
+from domain.errors import ApprovalError, SettingsError
+from domain.remedy import Actor
+from domain.settings import Settings
+from storage.jobs import JobQueue
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+CHANNEL, ALERTS, TEAM = "C0000000001", "C0000000002", "T0000000001"
+ASKER, APPROVER, NOBODY = "U0000000001", "U0000000002", "U0000000003"
+VECTOR = (
+    "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar"
+    "&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com"
+    "%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121."
+    "803a0bc887a14d10d2c447fce8b6703c"
+)
+
+
+@dataclass
+class FakeSlack:
+    """Slack's Web API as far as it is used, with its limits."""
+
+    url: str = ""
+    posted: list[dict[str, Any]] = field(default_factory=list)
+    updated: list[dict[str, Any]] = field(default_factory=list)
+    whispered: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    failing: int = 0
+
+    def app(self) -> FastAPI:
+        api = FastAPI()
+
+        @api.post("/api/{method}")
+        async def call(method: str, request: Request) -> dict[str, Any]:
+            if request.headers.get("authorization") != "Bearer xoxb-test":
+                return {"ok": False, "error": "invalid_auth"}
+            if self.failing:
+                self.failing -= 1
+                return {"ok": False, "error": "internal_error"}
+            body = await request.json()
+            self.problems += [f"{method}: {problem}" for problem in broken_limits(body)]
+            match method:
+                case "chat.postMessage":
+                    body["ts"] = f"{1_700_000_000 + len(self.posted)}.000100"
+                    self.posted.append(body)
+                case "chat.update":
+                    self.updated.append(body)
+                case "chat.postEphemeral":
+                    self.whispered.append(body)
+                case _:
+                    return {"ok": False, "error": "unknown_method"}
+            return {"ok": True, "ts": body.get("ts", ""), "channel": body["channel"]}
+
+        return api
+
+
+def broken_limits(body: dict[str, Any]) -> list[str]:
+    blocks = body.get("blocks", [])
+    found = [f"{len(blocks)} blocks"] if len(blocks) > 50 else []
+    for block in blocks:
+        texts = [block["text"]] if "text" in block else block.get("elements", [])
+        for text in texts:
+            if text.get("type") == "mrkdwn":
+                found.append("mrkdwn")
+            most = {"header": 150, "section": 3000, "context": 3000}.get(block["type"], 75)
+            said = text["text"]["text"] if isinstance(text.get("text"), dict) else text.get("text", "")
+            found += [f"{block['type']} of {len(said)}"] if not 0 < len(said) <= most else []
+    return found + (["no text"] if not body.get("text") else [])
+
+
+@pytest.fixture(scope="module")
+async def slack() -> AsyncIterator[FakeSlack]:
+    fake = FakeSlack()
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Any:
+            yield
+
+    server = Server(uvicorn.Config(fake.app(), port=0, log_config=None, lifespan="off", ws="none"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/"
+    yield fake
+    server.should_exit = True
+    await running
+
+
+@dataclass
+class FakeApprovals:
+    """The record of approvals: one person may, once, on the right bytes."""
+
+    decided: list[tuple[str, str, Actor, str]] = field(default_factory=list)
+
+    async def decide(self, approval_id: str, decision: Any, actor: Actor, *, digest: str, reason: str = "") -> None:
+        self.decided.append((approval_id, decision, actor, digest))
+        if actor.role != "approve":
+            raise ApprovalError(f"the role {actor.role!r} may not approve")
+
+
+@dataclass
+class Workspace:
+    """A server with Slack, and somebody who sends what Slack would send."""
+
+    client: httpx.AsyncClient
+    slack: FakeSlack
+    approvals: FakeApprovals
+    services: Services
+
+    async def send(
+        self, body: str, content_type: str, at: float | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        stamp = str(int(time.time() if at is None else at))
+        signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)
+        sent = {
+            "X-Slack-Request-Timestamp": stamp,
+            "X-Slack-Signature": str(signature),
+            "Content-Type": content_type,
+            **(headers or {}),
+        }
+        return await self.client.post("/slack/events", content=body.encode(), headers=sent)
+
+    async def event(self, event: dict[str, Any], event_id: str = "", **headers: str) -> httpx.Response:
+        body = {
+            "type": "event_callback", "team_id": TEAM, "event_id": event_id or f"Ev{uuid.uuid4().hex[:8]}",
+            "api_app_id": "A1", "event": {"channel": CHANNEL, "user": ASKER, "team": TEAM, **event},
+        }  # fmt: skip
+        return await self.send(json.dumps(body), "application/json", headers=headers)
+
+    async def click(self, user: str, action: str, value: str, message: dict[str, Any], at: str = "") -> httpx.Response:
+        payload = {
+            "type": "block_actions", "team": {"id": TEAM}, "user": {"id": user, "team_id": TEAM}, "channel": {"id": CHANNEL},
+            "message": message, "container": {"type": "message", "message_ts": message["ts"]}, "api_app_id": "A1",
+            "actions": [{"action_id": action, "value": value, "type": "button", "action_ts": at or str(time.time())}],
+        }  # fmt: skip
+        return await self.send(urlencode({"payload": json.dumps(payload)}), "application/x-www-form-urlencoded")
+
+
+@pytest.fixture(scope="module")
+async def workspace(services: Services, slack: FakeSlack) -> AsyncIterator[Workspace]:
+    settings = Settings(
+        data_dir=services.settings.data_dir, embedder="none", slack_bot_token="xoxb-test", slack_signing_secret=SECRET,
+        slack_api_url=slack.url, slack_channel=ALERTS, slack_roles=f"{ASKER}=ask,{APPROVER}=approve",
+        public_url="https://causegraph.example", slack_environments=f"{CHANNEL}=nowhere",
+    )  # fmt: skip
+    own = replace(services, settings=settings)
+    approvals = FakeApprovals()
+    chats = Chats(own, Desk(own), approvals)
+    app = FastAPI()
+    app.include_router(chats.router())
+    async with (
+        chats.running(),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield Workspace(client, slack, approvals, own)
+
+
+async def wait_for(what: Callable[[], bool], told: Callable[[], Any] = lambda: None) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, told()
+        await asyncio.sleep(0.02)
+
+
+async def drained(workspace: Workspace) -> None:
+    """Wait until everything that was taken in is done."""
+    queue, end = JobQueue(workspace.services.database, QUEUE), time.monotonic() + 60
+    while (counts := await queue.counts()).get("queued", 0) + counts.get("running", 0):
+        assert time.monotonic() < end, counts
+        await asyncio.sleep(0.05)
+
+
+def said(body: dict[str, Any]) -> str:
+    return json.dumps(body["blocks"], ensure_ascii=False)
+
+
+# -- signatures --------------------------------------------------------------------------------------------------------
+
+
+def test_the_known_answer_of_slack() -> None:
+    class Clock:
+        def now(self) -> float:
+            return 1531420620.0
+
+    expected = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
+    verifier = SignatureVerifier(SECRET, Clock())  # type: ignore[arg-type]
+    assert verifier.is_valid(VECTOR, "1531420618", expected)
+    assert not verifier.is_valid(VECTOR + "x", "1531420618", expected)
+
+
+async def test_only_what_slack_has_signed_lately_is_taken(workspace: Workspace) -> None:
+    challenge = json.dumps({"type": "url_verification", "challenge": "abc", "token": "t"})
+    reply = await workspace.send(challenge, "application/json")
+    assert (reply.status_code, reply.json()) == (200, {"challenge": "abc"})
+    assert (await workspace.send(challenge, "application/json", at=time.time() - 301)).status_code == 401
+    wrong = {"X-Slack-Signature": "v0=00"}
+    assert (await workspace.send(challenge, "application/json", headers=wrong)).status_code == 401
+    assert (await workspace.client.post("/slack/events", content=VECTOR)).status_code == 401
+    old = {
+        "X-Slack-Request-Timestamp": "1531420618", "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Signature": "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+    }  # fmt: skip
+    assert (await workspace.client.post("/slack/events", content=VECTOR, headers=old)).status_code == 401
+    assert (await workspace.client.post("/slack/events", content=b"\xff\xfe")).status_code == 400
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mention_is_answered_in_its_thread_with_evidence(
+    workspace: Workspace, incident: str, slack: FakeSlack
+) -> None:
+    ts, text = "1700000500.000200", f"<@U0BOT> why did checkout fail? env:{incident}"
+    event = {"type": "app_mention", "text": text, "ts": ts}
+    posted, updated = len(slack.posted), len(slack.updated)
+    began = time.monotonic()
+    first = await workspace.event(event, "Ev0001")
+    assert first.status_code == 200
+    assert time.monotonic() - began < 3, "Slack waits for three seconds"
+    retries = [await workspace.event(event, "Ev0001", **{"X-Slack-Retry-Num": str(n)}) for n in (1, 2, 3)]
+    again = await workspace.event(event, "Ev0002")
+    assert {reply.status_code for reply in (*retries, again)} == {200}
+    await wait_for(lambda: len(slack.updated) > updated, lambda: slack.whispered)
+    await drained(workspace)
+    assert len(slack.posted) == posted + 1, "one message for one mention, however often it is delivered"
+    placeholder, answer = slack.posted[-1], slack.updated[-1]
+    assert (placeholder["thread_ts"], placeholder["channel"]) == (ts, CHANNEL)
+    assert answer["ts"] == placeholder["ts"]
+    told = said(answer)
+    assert "payment" in told
+    assert "[span-" in told, "each claim names its evidence"
+    assert slack.problems == []
+    buttons = [element for block in answer["blocks"] if block["type"] == "actions" for element in block["elements"]]
+    assert [button["action_id"] for button in buttons][:3] == ["cg_details", "cg_right", "cg_wrong"]
+    assert buttons[-1]["url"].startswith("https://causegraph.example/ui/incidents/inc-")
+    await follow_up(workspace, slack, incident, (ts, buttons[0]["value"]), answer)
+
+
+async def follow_up(
+    workspace: Workspace, slack: FakeSlack, environment: str, about: tuple[str, str], answer: dict[str, Any]
+) -> None:
+    """In the same thread: more questions, the details, and feedback."""
+    thread, incident_id = about
+    updated, posted = len(slack.updated), len(slack.posted)
+    chatter = {
+        "type": "message",
+        "text": "lunch?",
+        "ts": "1700000501.0001",
+        "thread_ts": thread,
+        "channel_type": "channel",
+    }
+    await workspace.event(chatter)
+    mention = {"type": "app_mention", "text": "<@U0BOT> what changed?", "ts": "1700000502.0001", "thread_ts": thread}
+    await workspace.event(mention)
+    await wait_for(lambda: len(slack.updated) > updated)
+    assert len(slack.posted) == posted + 1, "what people say among themselves is not answered"
+    assert slack.posted[-1]["thread_ts"] == thread
+    assert "payment" in said(slack.updated[-1]), "the thread knows what it is about"
+    thread_id = f"slack-{CHANNEL}-{thread}"
+    turns = await workspace.services.conversations.turns(environment, thread_id)
+    assert [turn.question for turn in turns] == ["why did checkout fail?", "what changed?"], (
+        "the thread is one conversation"
+    )
+    message = {"ts": answer["ts"], "thread_ts": thread, "blocks": answer["blocks"]}
+    whispered = len(slack.whispered)
+    await workspace.click(ASKER, "cg_details", incident_id, message)
+    await wait_for(lambda: len(slack.whispered) > whispered)
+    assert slack.whispered[-1]["user"] == ASKER
+    await workspace.click(ASKER, "cg_wrong", incident_id, message, at="1.5")
+    await workspace.click(ASKER, "cg_wrong", incident_id, message, at="1.5")
+    await wait_for(lambda: "Noted" in said(slack.whispered[-1]))
+    events = await AlertTriage(workspace.services).log.events(incident_id)
+    assert [(e.kind, e.text, e.actor) for e in events] == [("feedback", "wrong", f"slack:{ASKER}")]
+
+
+async def test_a_direct_message_and_a_command(workspace: Workspace, slack: FakeSlack) -> None:
+    updated = len(slack.updated)
+    await workspace.event(
+        {"type": "message", "channel_type": "im", "channel": "D1", "text": "why is it slow?", "ts": "17.1"}
+    )
+    await wait_for(lambda: len(slack.updated) > updated)
+    assert slack.updated[-1]["channel"] == "D1"
+    form = {"command": "/causegraph", "text": "why did <https://x.example|checkout> fail &amp; burn?", "user_id": ASKER,
+            "team_id": TEAM, "channel_id": CHANNEL, "trigger_id": "tr1"}  # fmt: skip
+    form_type = "application/x-www-form-urlencoded"
+    replies = [await workspace.send(urlencode(form), form_type) for _ in range(2)]
+    assert {reply.status_code for reply in replies} == {200}
+    assert "Looking into it: why did checkout fail &amp; burn?" in replies[0].text
+    await wait_for(lambda: len(slack.updated) > updated + 1)
+    empty = await workspace.send(urlencode({**form, "text": " ", "trigger_id": "tr2"}), form_type)
+    assert "Ask a question" in empty.text
+    root = slack.updated[-1]["ts"]
+    reply = {"type": "message", "text": "and since when?", "ts": "18.1", "thread_ts": root, "channel_type": "channel"}
+    await workspace.event(reply)
+    await wait_for(lambda: len(slack.updated) > updated + 2)
+    assert slack.posted[-1]["thread_ts"] == root, "a thread of ours needs no mention"
+
+
+async def test_who_has_no_role_is_told_so(workspace: Workspace, slack: FakeSlack) -> None:
+    posted, whispered = len(slack.posted), len(slack.whispered)
+    await workspace.event({"type": "app_mention", "text": "<@U0BOT> why?", "ts": "19.1", "user": NOBODY})
+    await wait_for(lambda: len(slack.whispered) > whispered)
+    assert "You may not ask here" in said(slack.whispered[-1])
+    assert len(slack.posted) == posted
+    for silent in ({"bot_id": "B1"}, {"subtype": "message_changed"}, {"text": ""}):
+        reply = await workspace.event({"type": "app_mention", "text": "x", "ts": f"{uuid.uuid4().int}", **silent})
+        assert reply.status_code == 200
+    await drained(workspace)
+    assert len(slack.posted) == posted
+
+
+def test_people_of_other_workspaces_count_only_by_name() -> None:
+    roles = Roles("U1=admin, *=ask")
+    assert roles.of("U1", "T2", "T1") == "admin"
+    assert roles.of("U2", "T1", "T1") == "ask"
+    assert roles.of("U2", "T2", "T1") == ""
+    assert Roles("").of("U2", "T1", "T1") == ""
+
+
+# -- approvals ---------------------------------------------------------------------------------------------------------
+
+
+async def test_buttons_are_a_view_of_the_approval(workspace: Workspace, slack: FakeSlack) -> None:
+    body = {
+        "answer": "x", "incident_id": "inc-1", "verdict": {"outcome": "LIKELY", "causes": [], "not_seen": []}, "claims": [],
+        "workflow": {"approval_id": "apr-1", "digest": "d1", "title": "Restart", "dry_run": "restart payment", "expires": "soon",
+                     "tainted": ["service"]},
+    }  # fmt: skip
+    (rendered,) = render_blocks(answer_message(body))
+    assert "restart payment" in said(rendered)
+    assert "telemetry gave: service" in said(rendered)
+    buttons = [element for block in rendered["blocks"] if block["type"] == "actions" for element in block["elements"]]
+    approve = next(button for button in buttons if button["action_id"] == "cg_approve")
+    message = {"ts": "20.1", "blocks": rendered["blocks"]}
+    whispered, updated = len(slack.whispered), len(slack.updated)
+    await workspace.click(NOBODY, "cg_approve", approve["value"], message)
+    await wait_for(lambda: len(slack.whispered) > whispered)
+    assert "'none' may not approve" in said(slack.whispered[-1])
+    assert len(slack.updated) == updated, "a click that does not count changes nothing"
+    await workspace.click(APPROVER, "cg_approve", approve["value"], message, at="2.0")
+    await workspace.click(APPROVER, "cg_approve", approve["value"], message, at="2.0")
+    await wait_for(lambda: len(slack.updated) > updated)
+    assert f"Approved by {APPROVER}" in said(slack.updated[-1])
+    assert "cg_approve" not in said(slack.updated[-1])
+    assert workspace.approvals.decided == [
+        ("apr-1", "approve", Actor(f"slack:{NOBODY}", "none", "slack"), "d1"),
+        ("apr-1", "approve", Actor(f"slack:{APPROVER}", "approve", "slack"), "d1"),
+    ]
+    await workspace.click(APPROVER, "cg_reject", "not json", message)
+    await wait_for(lambda: "nothing to approve" in said(slack.whispered[-1]))
+
+
+# -- incidents ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_incident_is_told_once_and_kept_up_to_date(
+    workspace: Workspace, client: httpx.AsyncClient, slack: FakeSlack, environment: str
+) -> None:
+    alert = {"name": "Slow <!channel>", "status": "firing", "service": "cart"}
+    sent = await client.post("/ingest/alerts/generic", json=[alert], params={"environment": environment})
+    assert sent.status_code == 200
+    triage = AlertTriage(workspace.services)
+    (found,) = [i for i in await settle(triage, workspace.services) if i.environment == environment]
+    posted, updated = len(slack.posted), len(slack.updated)
+    slack.failing = 1
+    await announce(workspace.services, found.id, "opened 1")
+    await wait_for(lambda: len(slack.posted) > posted)
+    assert slack.posted[-1]["channel"] == ALERTS
+    assert slack.posted[-1]["text"] == "Slow &lt;!channel&gt; (cart) is open"
+    await announce(workspace.services, found.id, "opened 1")
+    await announce(workspace.services, found.id, "resolved 2")
+    await wait_for(lambda: len(slack.updated) > updated)
+    assert len(slack.posted) == posted + 1
+    assert slack.problems == []
+
+
+async def settle(triage: AlertTriage, services: Services) -> list[Any]:
+    end = time.monotonic() + 60
+    while True:
+        await triage.advance()
+        waiting = await triage.store.waiting(1)
+        if waiting.after == waiting.upto:
+            return list(await services.incidents.list(status="live", limit=50))
+        assert time.monotonic() < end
+
+
+# -- the socket --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_same_over_a_socket(services: Services, slack: FakeSlack) -> None:
+    """Slack's server side of socket mode: an address, a greeting, an envelope, and its acknowledgement."""
+    acknowledged: list[str] = []
+    address = ""
+
+    async def connections_open(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer xapp-test"
+        return web.json_response({"ok": True, "url": address})
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_json({"type": "hello", "num_connections": 1})
+        event = {
+            "type": "app_mention",
+            "text": "<@U0BOT> why?",
+            "ts": "30.1",
+            "channel": CHANNEL,
+            "user": ASKER,
+            "team": TEAM,
+        }
+        body = {"type": "event_callback", "team_id": TEAM, "event_id": "EvSocket", "event": event}
+        for envelope in ("e1", "e2"):
+            await opened.send_json({"type": "events_api", "envelope_id": envelope, "payload": body})
+        async for message in opened:
+            if message.type is WSMsgType.TEXT:
+                acknowledged.append(json.loads(message.data)["envelope_id"])  # noqa: PERF401 - as they come
+        return opened
+
+    async def forward(request: web.Request) -> web.Response:
+        async with httpx.AsyncClient() as client:
+            headers = {"Authorization": request.headers["Authorization"]}
+            reply = await client.post(
+                slack.url + request.match_info["method"], json=await request.json(), headers=headers
+            )
+        return web.json_response(reply.json())
+
+    app = web.Application()
+    app.router.add_post("/api/apps.connections.open", connections_open)
+    app.router.add_post("/api/{method}", forward)
+    app.router.add_get("/socket", socket)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    address = f"ws://127.0.0.1:{port}/socket"
+    settings = services.settings.model_copy(
+        update={
+            "slack_bot_token": "xoxb-test", "slack_app_token": "xapp-test", "slack_roles": f"{ASKER}=ask",
+            "slack_api_url": f"http://127.0.0.1:{port}/api/",
+        }
+    )  # fmt: skip
+    own = replace(services, settings=settings)
+    chats, updated = Chats(own, Desk(own)), len(slack.updated)
+    try:
+        async with chats.running():
+            await wait_for(lambda: len(acknowledged) == 2)
+            await wait_for(lambda: len(slack.updated) > updated)
+        assert sorted(acknowledged) == ["e1", "e2"]
+        assert slack.posted[-1]["thread_ts"] == "30.1"
+        assert len(slack.updated) == updated + 1
+    finally:
+        await runner.cleanup()
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+def test_long_answers_are_split_within_the_limits() -> None:
+    parts = (
+        Part("heading", "x" * 400),
+        *(Part("quote", "word " * 900 + "🔥" * 900) for _ in range(20)),
+        Part("text", " "),
+    )
+    message = ChatMessage("s" * 900, parts, tuple(Button("open", f"b{n}" * 60, "https://x") for n in range(7)))
+    bodies = render_blocks(message)
+    assert len(bodies) > 3
+    for body in bodies:
+        assert broken_limits(body) == []
+        assert sum(len(json.dumps(block)) for block in body["blocks"]) < 120_000
+    assert sum(block["type"] == "actions" for body in bodies for block in body["blocks"]) == 2
+    assert "".join(split_text("a" * 9000)) == "a" * 9000
+
+
+def test_telemetry_cannot_mention_link_or_command() -> None:
+    hostile = "<!channel> <@U1> <https://evil.example|click> *bold* \u202e"
+    assert escape(hostile) == "&lt;!channel&gt; &lt;@U1&gt; &lt;https://evil.example|click&gt; *bold* \\u202e"
+    (body,) = render_blocks(ChatMessage(hostile, (Part("text", hostile),)))
+    assert body["blocks"][0]["text"]["type"] == "plain_text"
+    assert "<!" not in body["text"]
+    assert plain_words("<@U1|bot> see <https://a.example|a> <#C1|general> &lt;b&gt;") == "see a #C1|general <b>"
+
+
+def test_other_chats_get_the_same_as_text() -> None:
+    message = ChatMessage(
+        "s", (Part("heading", "*Slow*"), Part("quote", "[a](http://evil)")), (Button("open", "Open", "https://x"),)
+    )
+    assert render("mattermost", message)["text"] == "#### \\*Slow\\*\n> \\[a\\]\\(http\\://evil\\)\n[Open](https://x)"
+    card = render("teams", message)["attachments"][0]["content"]
+    assert card["body"][0]["inlines"][0]["text"] == "*Slow*"
+    assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
+    assert render("json", message)["links"] == [{"label": "Open", "url": "https://x"}]
+    assert [hook.name for hook in read_hooks("json=https://a mattermost=https://b")] == ["json-1", "mattermost-2"]
+    for wrong in ("https://a", "irc=https://a", "json=ftp://a"):
+        with pytest.raises(SettingsError, match="CHAT_WEBHOOKS"):
+            read_hooks(wrong)
+
+
+async def test_a_webhook_surface_posts_json(slack: FakeSlack) -> None:
+    (hook,) = read_hooks(f"json={slack.url}nothing")
+    assert await hook.post(Place(), ChatMessage("s", (Part("text", "x"),))) == ""
+
+
+def test_slack_needs_a_way_in(services: Services) -> None:
+    bare = services.settings.model_copy(update={"slack_bot_token": "xoxb-test"})
+    with pytest.raises(SettingsError, match="SLACK_SIGNING_SECRET"):
+        Chats(replace(services, settings=bare), Desk(services))
