@@ -11,6 +11,7 @@ from domain.incident import AlertSeen, Decision, TimelineEvent
 from domain.times import SECOND_US, format_us, parse_time_us
 from storage.incident_log import IncidentLog, Rule, StoredAlert
 from storage.incidents import Incident, make_incident_id
+from storage.regrouping import Regrouping
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -108,11 +109,15 @@ async def act_on_incident(
     }
     match action:
         case "merge":
-            await log.merge(incident_id, text["with"], actor, text["why"] or "merged by hand", now_us)
+            await Regrouping(services.database).merge(
+                incident_id, text["with"], actor, text["why"] or "merged by hand", now_us
+            )
         case "split":
             chosen = _choose(values.get("alerts"), text["rule"], text["service"])
             new_id = make_incident_id()
-            await log.split(incident_id, chosen, new_id, actor, text["why"] or "split by hand", now_us)
+            await Regrouping(services.database).split(
+                incident_id, chosen, new_id, actor, text["why"] or "split by hand", now_us
+            )
             return await read_life(services, new_id)
         case "close":
             await log.change(incident_id, "closed", TimelineEvent(incident_id, now_us, "closed", text["note"], actor))

@@ -198,7 +198,7 @@ def _merge(
     """Merge the younger of two incidents, which an alert belongs to both, into the older one, and return that."""
     age = {incident.id: (incident.created_us, incident.profile.first_us, incident.id) for incident in (one, other)}
     kept, gone = sorted((one, other), key=lambda incident: age[incident.id])
-    found.keep(replace(gone, merged_into=kept.id, status="closed", updated_us=now_us))
+    found.keep(replace(gone, merged_into=kept.id, status="closed", firing=0, updated_us=now_us))
     found.merged[gone.id] = kept.id
     why = f"alert {alert.id} belongs to both: {likeness.why}"
     found.decisions.append(Decision(kept.id, "merge", gone.id, likeness.score, why, now_us))

@@ -114,7 +114,8 @@ class IncidentStore:
     ) -> Sequence[Incident]:
         """Return the newest incidents that were created before a moment, of one environment or of all.
 
-        `status` is one of an incident's states, or `live` for all that are not over.
+        `status` is one of an incident's states, or `live` for all that are not over; without one, those that are too
+        small yet (`pending`) and those that became part of others are left out.
         """
         given = (environment, environment, before_us, status, status, status, origin, origin, limit)
         rows = await self._database.fetch("list_incidents", given)

@@ -14,7 +14,7 @@ FROM incident WHERE id = ?
 SELECT id, environment, thread_id, trace_id, created_us, started_us, ended_us, service, question, outcome, answer,
   status, origin, title, severity, merged_into
 FROM incident WHERE (? = '' OR environment = ?) AND created_us < ?
-  AND (? = '' OR status = ? OR (? = 'live' AND status IN ('open', 'investigating', 'identified'))) AND (? = '' OR origin = ?)
+  AND (? = '' AND status <> 'pending' AND merged_into = '' OR status = ? OR (? = 'live' AND status IN ('open', 'investigating', 'identified'))) AND (? = '' OR origin = ?)
 ORDER BY created_us DESC, id DESC LIMIT ?
 
 -- name: incidents_of_thread

@@ -27,6 +27,7 @@ from graph.topology import TopologyGraph
 from storage.database import QUERIES, Database
 from storage.incidents import make_incident_id
 from storage.ingest import Batch, IngestStore, prepare
+from storage.regrouping import Regrouping
 
 QUERIES["test_members"] = "SELECT incident_id, COUNT(*) FROM incident_alert WHERE environment = ? GROUP BY incident_id"
 QUERIES["test_incidents"] = (
@@ -206,26 +207,26 @@ async def test_too_few_alerts_wait_and_are_closed(
 
 async def test_merge_and_split_by_hand(services: Services, database: Database, feed: Feed, look: Look) -> None:
     triage, now = AlertTriage(services), time.time_ns() // 1000
-    log = triage.log
+    log, regrouping = triage.log, Regrouping(database)
     await feed.send(feed.alert("Slow", "cart"), feed.alert("Full", "", team="x"), feed.alert("Errors", "cart", 3))
     await settle(triage)
     by_size = sorted(await look(), key=lambda row: -row[2])
     (large, _, _), (small, _, _) = by_size
-    merged = await log.merge(large, small, "ann", "the disk is the cart's", now)
+    merged = await regrouping.merge(large, small, "ann", "the disk is the cart's", now)
     assert (merged.firing, merged.profile.alerts) == (3, 3)
     assert [row[0] for row in await look()] == [large]
     with pytest.raises(QuestionError, match=f"part of {large}"):
-        await log.merge(large, small, "ann", "", now)
+        await regrouping.merge(large, small, "ann", "", now)
     with pytest.raises(QuestionError, match="itself"):
-        await log.merge(large, large, "ann", "", now)
+        await regrouping.merge(large, large, "ann", "", now)
     with pytest.raises(NotFound):
-        await log.merge(large, "inc-none", "ann", "", now)
-    new = await log.split(large, lambda alert: alert.name == "Full", make_incident_id(), "bob", "it is not", now)
+        await regrouping.merge(large, "inc-none", "ann", "", now)
+    new = await regrouping.split(large, lambda alert: alert.name == "Full", make_incident_id(), "bob", "it is not", now)
     assert (new.profile.alerts, new.title, new.status, new.held) == (1, "Full", "open", True)
     assert (await log.get(large)).profile.alerts == 2
     for chosen in (lambda alert: True, lambda alert: False):
         with pytest.raises(QuestionError, match="nothing to split"):
-            await log.split(large, chosen, make_incident_id(), "bob", "", now)
+            await regrouping.split(large, chosen, make_incident_id(), "bob", "", now)
     # What a person has split is not joined again, and each takes its own alerts in.
     await feed.send(feed.alert("Full", "", 60, team="x"), feed.alert("Slow", "cart", 60))
     await settle(triage)
