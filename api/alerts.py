@@ -7,25 +7,21 @@ grouping and investigating are done afterwards, from the database.
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Annotated
 
-from blake3 import blake3
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Gate
 from api.deliveries import Ask, EnvironmentQuery, KeyHeader, answer_json
-from domain.errors import StorageUnavailable
 from ingest.alert_sources import AlertSources, with_payload
 from ingest.compression import decompress
 from ingest.service import Delivery, Ingest, Receipt
 from storage.blobs import BlobStore
 
-logger = logging.getLogger(__name__)
-
 _SIGNED_BYTES = 1024 * 1024  # until it is known who sent it
 _KEYED_BYTES = 16 * 1024 * 1024
+_PATIENCE = 0.4  # Sentry gives up after a second
 
 
 def alerts_router(ingest: Ingest, gate: Gate, sources: AlertSources, payloads: BlobStore) -> APIRouter:
@@ -54,12 +50,13 @@ def alerts_router(ingest: Ingest, gate: Gate, sources: AlertSources, payloads: B
                 signing.scheme.check(signing.secrets, body, signature, timestamp, time.time())
             plain = decompress(body, delivery.content_encoding, _KEYED_BYTES)
             read = sources.read(source, plain, delivery.content_type, request.headers, signed=bool(signature))
-            kept = await keep_payload(payloads, body)
+            kept = await payloads.keep(body)
             taken = Delivery(
                 plain,
                 delivery.content_type,
                 environment=delivery.environment,
                 idempotency_key=read.key or ("" if signature else delivery.idempotency_key),
+                patience=_PATIENCE,
             )
             return await ingest.accept("alerts", source, taken, with_payload(read.decode, kept))
 
@@ -67,12 +64,3 @@ def alerts_router(ingest: Ingest, gate: Gate, sources: AlertSources, payloads: B
         return await answer_json(Ask(ingest, request, environment, idempotency_key, bound), accept)
 
     return router
-
-
-async def keep_payload(payloads: BlobStore, body: bytes) -> str:
-    """Keep a body as it came and return its digest; where the database is away, the file alone has to do."""
-    try:
-        return await payloads.put(body)
-    except StorageUnavailable as exc:
-        logger.warning("A payload is kept but not listed", extra={"reason": str(exc)})
-        return blake3(body).hexdigest()

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.alerts import keep_payload
 from api.deliveries import Accept, Ask, EnvironmentQuery, KeyHeader, Refused, reply_json, took_nothing
 from domain.errors import PayloadError
 from domain.settings import Settings
@@ -71,7 +70,7 @@ async def _accept_notification(
         idempotency_key=message.id,
     )
     if cloudwatch.is_alarm(message.text):
-        kept = await keep_payload(payloads, delivery.body) if payloads else ""
+        kept = await payloads.keep(delivery.body) if payloads else ""
         return await ingest.accept("alerts", "sns", inner, with_payload(cloudwatch.decode_alarm, kept))
     try:
         body = cloudwatch.unwrap_subscription(inner.body, ingest.max_body_bytes)

@@ -60,13 +60,17 @@ class AgentTraces(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A request's body and what its headers and its address say of it."""
+    """A request's body and what its headers and its address say of it.
+
+    `patience` is how many seconds its sender waits for what became of it once it is safe; None: as the settings say.
+    """
 
     body: bytes
     content_type: str = ""
     content_encoding: str = ""
     environment: str = ""
     idempotency_key: str = ""
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,7 @@ class Ingest:
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
         letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded)
         # Telemetry first: it is safe in the spool also while the database is away, which agent traces wait for.
-        done = await self._sink.take(batch) if decoded.records else None
+        done = await self._sink.take(batch, delivery.patience) if decoded.records else None
         accepted, duplicate = await self._store_agent_records(decoded)
         errors = tuple(decoded.errors)
         if done is None:

@@ -6,6 +6,7 @@ Writing is atomic and durable, reading checks the digest. The files are the trut
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from domain.errors import NotFound, StorageError
 from storage.database import Database
 from storage.durable_files import translate_os_error, write_durably
 
+logger = logging.getLogger(__name__)
+
 _LEVEL = 3
 _LARGEST = 1 << 30
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +32,7 @@ class BlobStore:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._late: set[asyncio.Task[int]] = set()
 
     async def put(self, content: bytes) -> str:
         """Store bytes and return their digest (64 hex characters); raises StorageFull or StorageError."""
@@ -44,6 +48,25 @@ class BlobStore:
         if rows:
             await self._database.transaction(lambda tx: tx.execute_many("record_blob", rows))
         return [digest for digest, _ in named]
+
+    async def keep(self, content: bytes, patience: float = 0.5) -> str:
+        """Store bytes and return their digest, also where the database is away or hangs: then the file is not listed.
+
+        Raises StorageFull or StorageError where the file cannot be written.
+        """
+        digest = blake3(content).hexdigest()
+        size = await asyncio.to_thread(self._write, digest, content)
+        row = (digest, len(content), size, time.time_ns() // 1000)
+        listing = asyncio.create_task(self._database.transaction(lambda tx: tx.execute_many("record_blob", [row])))
+        self._late.add(listing)
+        listing.add_done_callback(self._note_listed)
+        await asyncio.wait({listing}, timeout=patience)
+        return digest
+
+    def _note_listed(self, listing: asyncio.Task[int]) -> None:
+        self._late.discard(listing)
+        if not listing.cancelled() and (problem := listing.exception()) is not None:
+            logger.warning("A blob is kept but not listed", extra={"reason": str(problem)})
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes; raises NotFound, or StorageError naming the blob if it is damaged."""

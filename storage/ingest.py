@@ -46,8 +46,11 @@ class Written:
 class Sink(Protocol):
     """Where deliveries go: `take` returns once a batch is safe, whatever is killed afterwards."""
 
-    async def take(self, batch: Batch) -> Written:
-        """Keep a batch, all of it or nothing. Raises StorageError: then nothing is kept, and it may be sent again."""
+    async def take(self, batch: Batch, patience: float | None = None) -> Written:
+        """Keep a batch, all of it or nothing. Raises StorageError: then nothing is kept, and it may be sent again.
+
+        `patience`: seconds to wait for what became of a batch that is safe already, where its sender waits less long.
+        """
 
     async def latest_seq(self) -> int:
         """Return the number of the last batch."""
@@ -69,7 +72,7 @@ class IngestStore:
         self._known: set[int] = set()
         self.last_seq = 0
 
-    async def take(self, batch: Batch) -> Written:
+    async def take(self, batch: Batch, patience: float | None = None) -> Written:
         """Store a batch, all of it or nothing; return when it is committed. Raises StorageError."""
         return await self.write(await asyncio.to_thread(prepare, batch))
 

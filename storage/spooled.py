@@ -75,7 +75,7 @@ class SpooledStore:
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    async def take(self, batch: Batch) -> Written:
+    async def take(self, batch: Batch, patience: float | None = None) -> Written:
         """Keep a batch durably; raises StorageFull without room on the disk, StorageBusy where the spool is full."""
         if self._own is None:
             return await self._store.take(batch)
@@ -84,7 +84,9 @@ class SpooledStore:
             return await self._store.write(prepared)
         waiting, retry = self._enqueue(prepared, frame, Head.of(batch))
         await asyncio.shield(waiting.durable)
-        written = await self._answer(waiting)
+        written = await self._answer(
+            waiting, self._wait_seconds if patience is None else min(patience, self._wait_seconds)
+        )
         if written is None:
             written = Written(waiting.sequence, waiting.head.records, 0, ids=prepared.ids, spooled=True)
         if retry and not written.refused:
@@ -117,10 +119,10 @@ class SpooledStore:
         self._queued.set()
         return waiting, False
 
-    async def _answer(self, waiting: Waiting) -> Written | None:
+    async def _answer(self, waiting: Waiting, seconds: float) -> Written | None:
         if self._drain.problem and not waiting.answer.done():
             return None
-        done, _ = await asyncio.wait({waiting.answer}, timeout=self._wait_seconds)
+        done, _ = await asyncio.wait({waiting.answer}, timeout=seconds)
         return waiting.answer.result() if done else None
 
     async def _append_forever(self, lane: Lane) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from domain.errors import PayloadError
-from ingest import json_records, otlp
+from ingest import json_records, monitors, otlp, paging
+from ingest.mapped_alerts import AlertMapping, decode_cloudevents, read_cloudevents
 from storage.ingest import Batch, prepare
 
 NOW = 1_800_000_000_000_000
@@ -59,6 +61,48 @@ def test_json_records(value: Any, wrapped: Any) -> None:
             except PayloadError:
                 continue
             prepare(Batch("e", "logs", "k", NOW, **{name: decoded.records}))
+
+
+WEBHOOK_FIELDS = (
+    "event", "data", "alert", "action", "id", "event_type", "type", "status", "title", "alert_transition", "tags", "scopes",
+    "date", "metric_alert", "issue", "alert_rule", "exception", "values", "stacktrace", "frames", "message", "details",
+    "createdAt", "updatedAt", "specversion", "source", "subject", "time", "problems", "name", "labels", "starts_at",
+)  # fmt: skip
+webhooks = st.recursive(
+    values
+    | st.sampled_from(
+        ["incident.triggered", "incident", "Triggered", "Recovered", "create", "close", "critical", "$ID"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WEBHOOK_FIELDS), inner, max_size=8),
+    max_leaves=30,
+)
+
+
+@given(st.dictionaries(st.sampled_from(WEBHOOK_FIELDS), webhooks, max_size=12))
+@settings(max_examples=400, deadline=None)
+def test_webhooks_of_alerts(value: Any) -> None:
+    body = json.dumps(value).encode("utf-8", "replace")
+    mapping = AlertMapping.model_validate(
+        {
+            "name": ["name", "title"],
+            "status": {"at": "status"},
+            "each": "problems",
+            "labels": "tags",
+            "starts_at": "date",
+        }
+    )
+    for decode in (
+        *(paging.decode_pagerduty, paging.decode_opsgenie, monitors.decode_datadog, monitors.decode_sentry),
+        partial(mapping.decode, "own"),
+        lambda body, *rest: decode_cloudevents(read_cloudevents({}, body, ""), body, *rest),
+    ):
+        try:
+            decoded = decode(body, "", "e", NOW)
+        except PayloadError:
+            continue
+        prepare(Batch("e", "alerts", "k", NOW, alerts=decoded.records, undated=frozenset(decoded.undated)))
+    for read_id in (paging.pagerduty_id, paging.opsgenie_id, monitors.datadog_id):
+        assert isinstance(read_id(body), str)
 
 
 OTLP_FIELDS = (

@@ -7,12 +7,13 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 from blake3 import blake3
 
-from domain.errors import NotFound, StorageError, StorageFull
+from domain.errors import NotFound, StorageError, StorageFull, StorageUnavailable
 from storage.blobs import BlobStore
 from storage.database import Database
 
@@ -98,3 +99,18 @@ async def test_a_folder_that_cannot_be_written(database: Database, tmp_path: Pat
     with pytest.raises(StorageError, match="cannot be written") as caught:
         await BlobStore(database, tmp_path / "blobs").put(b"x")
     assert type(caught.value) is StorageError
+
+
+async def test_what_is_kept_is_on_the_disk_although_the_database_hangs_or_is_away(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    class Hanging(Database):
+        async def transaction(self, work: Any) -> Any:
+            await gone.wait()
+            raise StorageUnavailable
+
+    store = BlobStore(Hanging("mariadb://nobody@127.0.0.1:1/none"), tmp_path)
+    digest = await store.keep(b"a webhook", patience=0.01)
+    assert await store.get(digest) == b"a webhook"
+    gone.set()
+    assert await store.get(await store.keep(b"another")) == b"another"
