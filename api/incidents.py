@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents import incident_replies, replies
+from agents.follow_up import send_follow_up
 from agents.postmortem import draft_postmortem
 from agents.services import Services
 from api.auth import Gate
@@ -63,6 +65,13 @@ class Note(_Body):
     """A line of the timeline."""
 
     text: _Note
+
+
+class FollowUp(_Body):
+    """A follow-up that becomes an issue of the tracker in the settings."""
+
+    title: str = Field(min_length=1, max_length=250)
+    text: _Note = ""
 
 
 class Feedback(_Body):
@@ -156,6 +165,13 @@ def _add_acting(router: APIRouter, services: Services, gate: Gate) -> None:
     async def note(request: Request, incident_id: str, body: Note) -> JSONResponse:
         """Add a line to its timeline."""
         return await act(request, incident_id, "note", body)
+
+    @router.post("/incidents/{incident_id}/follow-up", dependencies=[Depends(may_act)])
+    async def follow_up(request: Request, incident_id: str, body: FollowUp) -> JSONResponse:
+        """Open an issue about it; the reply is {title, url}."""
+        now_us = time.time_ns() // 1000
+        name = request.state.key.name
+        return JSONResponse(await send_follow_up(services, incident_id, body.title, body.text, name, now_us))
 
     @router.post("/incidents/{incident_id}/feedback", dependencies=[Depends(may_act)])
     async def feedback(request: Request, incident_id: str, body: Feedback) -> JSONResponse:

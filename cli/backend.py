@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -73,6 +74,8 @@ class Backend(Protocol):
         """Do something to an incident and return its life: see agents/incident_replies.py."""
 
     async def postmortem(self, incident_id: str) -> str: ...
+
+    async def follow_up(self, incident_id: str, title: str, text: str) -> dict[str, Any]: ...
 
     async def incident(self, incident_id: str) -> dict[str, Any]: ...
 
@@ -195,6 +198,11 @@ class LocalBackend:
         from agents.postmortem import draft_postmortem
 
         return await draft_postmortem(self._services, incident_id)
+
+    async def follow_up(self, incident_id: str, title: str, text: str) -> dict[str, Any]:
+        from agents.follow_up import send_follow_up
+
+        return await send_follow_up(self._services, incident_id, title, text, "local", time.time_ns() // 1000)
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         from agents import replies
@@ -345,6 +353,10 @@ class ServerBackend:
         if response.status_code != 200:
             raise _error_of(response.content)
         return response.text
+
+    async def follow_up(self, incident_id: str, title: str, text: str) -> dict[str, Any]:
+        path = f"/incidents/{_segment(incident_id)}/follow-up"
+        return await self._call("POST", path, {}, json={"title": title, "text": text})
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         return await self._call("GET", f"/incidents/{_segment(incident_id)}", {})

@@ -142,6 +142,7 @@ def _incidents() -> typer.Typer:
         incidents.postmortem,
     ):
         app.command()(command)
+    app.command("follow-up")(incidents.follow_up)
     return app
 
 

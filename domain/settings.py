@@ -249,6 +249,14 @@ class Settings(BaseSettings):
     chat_webhooks: str = Field(
         default="", description="Other chats that are told of incidents: `mattermost=URL teams=URL json=URL`."
     )
+    follow_up_url: str = Field(
+        default="",
+        description="Where follow-ups become issues, such as `https://api.github.com/repos/OWNER/NAME/issues`. Empty: nowhere.",
+    )
+    follow_up_form: str = Field(default="github", description="Form of follow-ups: `github`, `jira:PROJECT` or `json`.")
+    follow_up_token: str = Field(
+        default="", description="Token of the tracker; `name:token` is sent as basic authentication."
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     prompt_store: str = Field(
         default="",

@@ -165,6 +165,20 @@ def feedback(
     _act(incident_id, "feedback", {"verdict": verdict, "text": text}, as_json)
 
 
+def follow_up(
+    incident_id: IncidentId,
+    title: Annotated[str, typer.Argument(help="What is to be done.")],
+    text: Annotated[str, typer.Option(help="More words.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Open an issue about an incident in the tracker of CAUSEGRAPH_FOLLOW_UP_URL (GitHub, Jira, or plain JSON)."""
+    made = fetch(lambda backend: backend.follow_up(incident_id, title, text))
+    if as_json:
+        print_json(made)
+    else:
+        make_console().print(styled(f"{made['title']} {made['url']}".strip()), soft_wrap=True)
+
+
 def postmortem(
     incident_id: IncidentId,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: print it.")] = None,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from agents import follow_up
 from agents.incident_run import IncidentRun
 from agents.postmortem import escape
 from agents.services import Services
 from agents.triage import AlertTriage
+from domain.errors import ChatError, QuestionError, SettingsError
 
 HOSTILE = "<img src=x onerror=alert(1)> | **bold** [link](http://evil.example) `x` @here\n# title"
 
@@ -146,6 +150,52 @@ async def test_who_only_reads_cannot_act(
         assert (await other.get("/incidents")).status_code == 200
         for action in ("merge", "split", "close", "reopen", "note", "feedback"):
             assert (await other.post(f"/incidents/inc-1/{action}", json={})).status_code == 403
+
+
+async def test_a_follow_up_becomes_an_issue(
+    client: httpx.AsyncClient,
+    services: Services,
+    triage: AlertTriage,
+    environment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await send(client, environment, firing("Slow", HOSTILE))
+    await settle(triage)
+    (one,) = await listed(client, environment)
+    assert "FOLLOW_UP_URL" in (await client.post(f"/incidents/{one['id']}/follow-up", json={"title": "x"})).text
+    sent: list[httpx.Request] = []
+
+    def tracker(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        if "broken" in str(request.url):
+            return httpx.Response(302, headers={"location": "http://elsewhere"})
+        return httpx.Response(201, json={"html_url": "https://github.example/o/n/issues/7"})
+
+    real = httpx.AsyncClient
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **given: real(transport=httpx.MockTransport(tracker), **given))
+    update = {"follow_up_url": "https://api.github.example/repos/o/n/issues", "follow_up_token": "tok"}
+    own = replace(services, settings=services.settings.model_copy(update=update))
+    made = await follow_up.send_follow_up(own, one["id"], "Alert\n earlier", "soon", "ann", 5)
+    assert made == {"title": "Alert earlier", "url": "https://github.example/o/n/issues/7"}
+    body = json.loads(sent[0].content)
+    assert sent[0].headers["authorization"] == "Bearer tok"
+    assert body["title"] == "Alert earlier"
+    assert body["body"].startswith("soon\n\nIncident: ")
+    assert "<img" not in body["body"].replace("\\<img", "")
+    with pytest.raises(QuestionError, match="already"):
+        await follow_up.send_follow_up(own, one["id"], "Alert earlier", "", "ann", 6)
+    life = (await client.get(f"/incidents/{one['id']}/life")).json()
+    assert [line["text"] for line in life["timeline"] if line["kind"] == "follow-up"] == [
+        f"{made['title']} {made['url']}"
+    ]
+    broken = replace(
+        services, settings=services.settings.model_copy(update={**update, "follow_up_url": "https://broken.example"})
+    )
+    with pytest.raises(ChatError, match="302"):
+        await follow_up.send_follow_up(broken, one["id"], "Another", "", "ann", 7)
+    assert follow_up.make_issue("jira:OPS", "t", "x")["fields"]["project"] == {"key": "OPS"}
+    with pytest.raises(SettingsError, match="FOLLOW_UP_FORM"):
+        follow_up.make_issue("jira", "t", "x")
 
 
 def test_markdown_of_a_stranger_stays_text() -> None:
