@@ -16,10 +16,12 @@ import pytest
 from agents.incident_run import IncidentRun
 from agents.services import Services
 from agents.triage import AlertTriage
+from agents.watch import SymptomWatch
 from cli.services import build_services
 from diagnosis.grouping import Nearness, group
 from domain.errors import NotFound, QuestionError
 from domain.incident import AlertSeen, LiveIncident, TimelineEvent
+from domain.noticed import NoticedSymptom
 from domain.settings import Settings
 from domain.telemetry import Alert
 from domain.times import HOUR_US, MINUTE_US, SECOND_US
@@ -28,6 +30,7 @@ from storage.database import QUERIES, Database
 from storage.incidents import make_incident_id
 from storage.ingest import Batch, IngestStore, prepare
 from storage.regrouping import Regrouping
+from storage.symptoms import _symptom_row
 
 QUERIES["test_members"] = "SELECT incident_id, COUNT(*) FROM incident_alert WHERE environment = ? GROUP BY incident_id"
 QUERIES["test_incidents"] = (
@@ -235,6 +238,59 @@ async def test_merge_and_split_by_hand(services: Services, database: Database, f
     assert told["merged"] == told["split"] == 1
     kinds = [(d.kind, d.actor) for d in await log.decisions(new.id)]
     assert kinds[0] == ("split", "bob")
+
+
+async def test_symptoms_and_alerts_about_one_service_are_one_incident(
+    services: Services, database: Database, feed: Feed, environment: str, look: Look
+) -> None:
+    triage, watch = AlertTriage(services), SymptomWatch(services)
+    await settle(triage)
+    await feed.send(feed.alert("Slow", "cart", 500))
+    await settle(triage)
+    ((incident_id, _, _),) = await look()
+    symptom = noticed(environment, "cart")
+    await database.execute("put_symptom", _symptom_row(symptom, symptom.noticed_us))
+    await watch._decide(symptom)
+    assert (await services.symptoms.get(symptom.id)).incident_id == incident_id
+    assert len(await look()) == 1
+    await feed.send(feed.alert("Slow", "cart", 500, over=510))
+    await settle(triage)
+    later = time.time_ns() // 1000 + 2 * MINUTE_US
+    await triage.log.settle(later, MINUTE_US, MINUTE_US, HOUR_US)
+    assert (await look())[0][1] == "open", "requests of it still fail"
+    over = replace(symptom, status="recovered", ended_us=symptom.noticed_us + 1)
+    await database.execute("put_symptom", _symptom_row(over, over.noticed_us))
+    assert incident_id in await triage.log.settle(later, MINUTE_US, MINUTE_US, HOUR_US)
+    assert (await look())[0][1] == "resolved"
+    await database.execute("test_silence", (environment,))
+
+
+async def test_an_alert_joins_the_incident_that_a_symptom_has_opened(
+    services: Services, database: Database, feed: Feed, environment: str, look: Look
+) -> None:
+    eager = replace(
+        services, settings=services.settings.model_copy(update={"symptom_investigations_per_hour": 100_000})
+    )
+    triage, watch = AlertTriage(services), SymptomWatch(eager)
+    await settle(triage)
+    symptom = noticed(environment, "cart")
+    await database.execute("put_symptom", _symptom_row(symptom, symptom.noticed_us))
+    await watch._decide(symptom)
+    await watch._decide(symptom)  # as after a crash in between
+    ((incident_id, status, _),) = await look()
+    assert status == "open"
+    await feed.send(feed.alert("Slow", "cart", 590))
+    await settle(triage)
+    assert await look() == [(incident_id, "open", 1)]
+    assert Counter(event.kind for event in await triage.log.events(incident_id))["symptom"] >= 1
+    job = await watch.queue.claim()
+    assert job is not None
+    await watch.queue.finish(job)
+
+
+def noticed(environment: str, service: str) -> NoticedSymptom:
+    now = time.time_ns() // 1000 - 30 * SECOND_US
+    return NoticedSymptom(environment, service, "GET /", "errors", "open", now - MINUTE_US, now, None, 60, 100, 0.01)
 
 
 class Scripted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -102,6 +103,26 @@ async def test_from_a_webhook_to_a_postmortem(
     assert f"[`{cause['evidence'][0]}`]" in draft
     assert not re.search(r"(?<!\\)<(img|script)", draft)
     assert "](http" not in draft
+
+
+@pytest.mark.long
+async def test_an_alert_starts_its_investigation_by_itself(
+    client: httpx.AsyncClient, services: Services, triage: AlertTriage, incident: str
+) -> None:
+    """The whole way with its own pace: a webhook, the follower, the queue, the agents; nobody asks."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(AlertTriage(services).run(stop))
+    try:
+        await send(client, incident, firing("HighErrors", "payment"))
+        end = time.monotonic() + 150
+        while [i["status"] for i in await listed(client, incident)] != ["identified"]:
+            assert time.monotonic() < end, await listed(client, incident)
+            await asyncio.sleep(0.5)
+    finally:
+        stop.set()
+        await running
+    (found,) = await listed(client, incident)
+    assert found["causes"] == ["payment"]
 
 
 async def test_merge_split_close_and_feedback(client: httpx.AsyncClient, triage: AlertTriage, environment: str) -> None:
