@@ -712,6 +712,7 @@ CREATE TABLE incident_event (
 
 -- 'alerts' groups what comes from now on.
 INSERT INTO follower (name, seq) VALUES ('alerts', 0);
+
 -- Conversations: each question of a thread with what it was taken to be about, its answer, and what its asker thought of it.
 CREATE TABLE conversation_turn (
   environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
@@ -727,7 +728,7 @@ CREATE TABLE conversation_turn (
   feedback TEXT NOT NULL,
   PRIMARY KEY (environment, thread_id, number),
   KEY by_time (environment, created_us)
-
+) ENGINE=InnoDB;
 
 -- What was posted in chats. `post_key` is a hash of what a message is about.
 CREATE TABLE chat_message (
