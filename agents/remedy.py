@@ -33,8 +33,10 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "workflow"
 _LEASE_SECONDS = 30.0
+_ATTEMPTS = 1_000  # a run that was begun is seen to its end, however long the database is away
 _ABANDONED_US = 60_000_000  # a proposal that was not ready after this long is made again by the next who asks
 _SWEEP_SECONDS = 5.0
+_SWEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Remedy:
         self._traces = traces
         self._tell = tell
         self._look_seconds = look_seconds
-        self._queue = JobQueue(database, QUEUE, max_attempts=5, lease_seconds=_LEASE_SECONDS)
+        self._queue = JobQueue(database, QUEUE, max_attempts=_ATTEMPTS, lease_seconds=_LEASE_SECONDS)
 
     # -- proposing -----------------------------------------------------------------------------------------------------
 
@@ -213,9 +215,13 @@ class Remedy:
                     continue
 
     async def wake_decided(self) -> None:
-        """Queue the runs whose approval was given, also where the process that took the decision died right after."""
-        for approval in await self.approvals.list(status="approved"):
+        """Queue the runs whose approval was given or has expired, also where the process that knew it has died."""
+        for approval in await self.approvals.list(status="approved", limit=_SWEPT):
             await self._queue.enqueue({"run_id": approval.run_id}, key=approval.id)
+        now_us = time.time_ns() // 1000
+        for approval in await self.approvals.list(status="pending", limit=_SWEPT):
+            if approval.status_at(now_us) == "expired":
+                await self._queue.enqueue({"run_id": approval.run_id}, key=f"{approval.id} expired")
 
     async def _take(self, job: Job) -> Mapping[str, Any]:
         run = await self.resume(str(job.payload["run_id"]))

@@ -97,7 +97,10 @@ def build_run_graph(
 def _staged(name: str, work: Node) -> Callable[..., Awaitable[Any]]:
     async def node(state: RunState, runtime: Runtime[RunDeps]) -> RunState:
         with current_trace().stage(f"workflow {name}"):
-            return await work(state, runtime.context)
+            try:
+                return await work(state, runtime.context)
+            except ApprovalError as exc:
+                return _stop("stuck", str(exc))
 
     return node
 

@@ -93,7 +93,11 @@ def _with_remedies(settings: Settings, folder: Path, remedies: Path) -> Settings
         text = text.replace(place, value)
     (folder / "operator.yaml").write_text(text, encoding="utf-8")
     given = settings.model_dump(include=settings.model_fields_set)
-    ours = {"workflow_dir": remedies / "workflows", "remediation_file": folder / "operator.yaml"}
+    ours = {
+        "workflow_dir": remedies / "workflows",
+        "remediation_file": folder / "operator.yaml",
+        "symptom_investigations_per_hour": 60,  # one demo after the other must not use the hour's budget up
+    }
     return load_settings(**{**given, **ours})
 
 

@@ -201,6 +201,34 @@ async def test_an_approval_expires(make_bench: MakeBench) -> None:
     await _refuse(bench, run, ADMIN, run["digest"], "expired")
 
 
+async def test_a_proposal_that_nobody_decided_on_ends(make_bench: MakeBench) -> None:
+    bench = make_bench("{expires_minutes: 0.005}")
+    run = await bench.propose()
+    async with bench.remedy.working():
+        await _until(lambda: bench.remedy.read_run(run["run_id"]), "expired")
+    assert (await bench.remedy.approvals.get(run["approval_id"])).status == "void"
+    assert bench.turns() == ["1"]
+
+
+async def test_a_document_changed_while_it_runs_stops_the_run(make_bench: MakeBench, database: Database) -> None:
+    bench = make_bench()
+    run = await bench.propose()
+    await bench.approve(run)
+    statement = (
+        f"UPDATE approval SET document = REPLACE(document, '\"to\":9', '\"to\":8') WHERE id = '{run['approval_id']}'"  # noqa: S608
+    )
+    begin = bench.store.begin
+
+    async def begin_and_change(*words: str, **limits: int) -> str:
+        problem = await begin(*words, **limits)  # type: ignore[arg-type]
+        await database.transaction(lambda tx: tx.run_script([statement]))
+        return problem
+
+    bench.store.begin = begin_and_change  # type: ignore[method-assign, assignment]
+    done = await bench.see_through(run)
+    assert done["status"] == "stuck" and bench.turns() == ["1"]
+
+
 async def test_an_approval_is_used_once(make_bench: MakeBench) -> None:
     bench = make_bench()
     run = await bench.propose()
