@@ -43,6 +43,7 @@ def run(stack: StackHandle, data_dir: Path, tmp_path: Path) -> Run:
     return call
 
 
+@pytest.mark.long
 def test_a_workflow_is_listed_proposed_approved_and_taken_back(run: Run, tmp_path: Path, environment: str) -> None:
     assert "open-valve" in run("workflow", "list")
     where = ("open-valve", "service=payment", "to=4", "--environment", environment)
@@ -59,6 +60,7 @@ def test_a_workflow_is_listed_proposed_approved_and_taken_back(run: Run, tmp_pat
     assert "undo: Open more" in run("workflow", "history", proposed["run_id"])
 
 
+@pytest.mark.long
 def test_runbooks_are_listed_shown_and_checked(run: Run) -> None:
     listed = json.loads(run("runbooks", "list", "--json"))
     assert len(listed["runbooks"]) > 5 and not listed["problems"]
