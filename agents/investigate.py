@@ -18,6 +18,7 @@ from agents.question import Question, bounds_of
 from agents.reading import Reading, read_question
 from agents.remedy import Remedy
 from agents.remedy_plan import situation_of
+from agents.rulings import Rulings
 from agents.runbook import kinds_of_changes
 from agents.spans import find_stretch
 from agents.state import Deps, Plan, State
@@ -88,6 +89,7 @@ class Investigator:
         code: CodeSearch | None = None,
         remedy: Remedy | None = None,
         prompts: PromptKeeper | None = None,
+        rulings: Rulings | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -104,6 +106,7 @@ class Investigator:
         self._code = code
         self._remedy = remedy
         self._keep_prompt = prompts.keep if prompts else None
+        self._rulings = rulings
         self._team = build_graph()
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -145,6 +148,7 @@ class Investigator:
                 models=models,
                 code=self._code,
                 runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
+                policies=self._rulings,
             )
             about_code = await answer_code_question(question, deps)
             if about_code is not None:
@@ -255,6 +259,8 @@ class Investigator:
         body["incident_id"] = question.incident_id or make_incident_id(question.run_id)
         body["workflow"] = await self._propose(question, state, deps.desk, body)
         await self._keep_incident(question, body, state["verdict"].outcome, **_bounds(state["plan"]))
+        if self._rulings is not None:
+            await self._rulings.keep(question, state, body)
         await self._keep_turn(question, body, _focus_of(state, deps))
         return body
 

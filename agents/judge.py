@@ -6,18 +6,22 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from agents.explainer import write_answer
-from agents.state import Deps, Plan, State
+from agents.state import Decided, Deps, Plan, State
 from agents.told import Told
 from diagnosis.ranking import Candidate
 from diagnosis.verdict import in_order
 from domain.errors import CausegraphError
-from domain.verdict import JudgeAction, Judgement, Verdict
+from domain.verdict import Judgement, Verdict
 from retrieval.evidence import recheck
 from review.answer import judge_answer as judge_by_code
 from review.checks import Run
 from review.facts import chain_links, from_bytes
+from review.policy import Ruling, decide
+from review.policy_document import built_in_policy
+from review.signals import answer_signals
 from tracing.trace import current_trace
 
 _MAX_ROUNDS = 2
@@ -39,18 +43,27 @@ async def judge_answer(state: State, deps: Deps) -> State:
         changed, unchecked = {}, f"the evidence could not be read again: {exc}"
     order = _in_order(verdict, plan, state["ranking"])
     said = judge_by_code(verdict, state["claims"], run_of(state, deps, changed), in_order=order, unchecked=unchecked)
-    action = choose_action(plan, verdict, said.scores, bool(unchecked))
-    if doubt and action == "ALLOW_ANSWER":
-        action = "ALLOW_WITH_WARNING"
+    signals = answer_signals(
+        verdict,
+        said,
+        environment=state["question"].environment,
+        service=plan.symptom.service if plan.symptom else "",
+        clarification=bool(plan.clarification),
+        symptom=plan.symptom is not None,
+        doubted=bool(doubt),
+    )
+    decided, unread = await _decide(state["question"].environment, signals, deps)
     told = _with_standing(told, changed, bool(unchecked)) if told else None
-    gaps = (*said.gaps, *(told.cut if told else ()), *([doubt] if doubt else ()), *verdict.not_seen)
-    judgement = Judgement(action, said.scores, gaps, strengths=said.strengths)
+    cut = told.cut if told else ()
+    gaps = (*said.gaps, *cut, *([doubt] if doubt else ()), *unread, *verdict.not_seen)
+    judgement = Judgement(decided.ruling.action, said.scores, gaps, strengths=said.strengths)
+    _record(decided)
     current_trace().judge(judgement)
     answer = write_answer(verdict, plan, said.kept, state.get("runbook"), told)
     if state["question"].language != "en" and not (told and told.headline):
         answer += f"\n{_ENGLISH_ONLY}"
-    again = _look_again(state)
-    return {"judgement": judgement, "claims": said.kept, "answer": answer, "again": again, "told": told}
+    update: State = {"judgement": judgement, "claims": said.kept, "answer": answer, "told": told, "decided": decided}
+    return update | {"again": _look_again(state)}
 
 
 def _with_standing(told: Told, changed: Mapping[str, str], unchecked: bool) -> Told:
@@ -58,6 +71,21 @@ def _with_standing(told: Told, changed: Mapping[str, str], unchecked: bool) -> T
     kept = tuple(s for s in told.sentences if not unchecked and not any(changed.get(i) for i in s.evidence))
     gone = [f"cut: {s.text[:120]} (its records have changed)" for s in told.sentences if s not in kept]
     return replace(told, sentences=kept, headline="" if unchecked else told.headline, cut=(*told.cut, *gone))
+
+
+async def _decide(environment: str, signals: Mapping[str, Any], deps: Deps) -> tuple[Decided, tuple[str, ...]]:
+    """Let the policy that holds decide; where it cannot be read, a person does: another could be milder."""
+    try:
+        policy = await deps.policies.active_policy(environment) if deps.policies else built_in_policy()
+    except CausegraphError as exc:
+        ruling = Ruling("ESCALATE", "", "POLICY_UNREAD", "high")
+        return Decided(built_in_policy(), ruling, signals), (f"the policy could not be read: {exc}",)
+    return Decided(policy, decide(policy, signals), signals), ()
+
+
+def _record(decided: Decided) -> None:
+    policy, ruling = decided.policy, decided.ruling
+    current_trace().policy(policy.name, str(policy.version), ruling.action, ruling.rule, ruling.reason)
 
 
 def run_of(state: State, deps: Deps, changed: Mapping[str, str]) -> Run:
@@ -99,25 +127,6 @@ def _in_order(verdict: Verdict, plan: Plan, ranking: Sequence[Candidate]) -> boo
     if symptom is None or not causes:
         return None
     return all(in_order(symptom, candidate) for candidate in ranking if candidate.service in causes)
-
-
-def choose_action(plan: Plan, verdict: Verdict, scores: Mapping[str, float], unchecked: bool) -> JudgeAction:
-    """Return what may be done with the answer; a check that could not be made never becomes ALLOW."""
-    if plan.clarification:
-        return "NEED_CLARIFICATION"
-    if unchecked:
-        return "ESCALATE"
-    if verdict.causes and not scores["claims_kept"]:
-        return "BLOCK"
-    match verdict.outcome:
-        case "CONFIRMED":
-            return "ALLOW_ANSWER" if scores["claims_kept"] == 1.0 else "ALLOW_WITH_WARNING"
-        case "HEALTHY":
-            return "ALLOW_WITH_WARNING" if verdict.not_seen else "ALLOW_ANSWER"
-        case "LIKELY":
-            return "ALLOW_WITH_WARNING"
-        case "INCONCLUSIVE":
-            return "ESCALATE" if plan.symptom else "ALLOW_WITH_WARNING"
 
 
 def _look_again(state: State) -> bool:

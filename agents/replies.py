@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 
 _PING_SECONDS = 2.0
 # Endings of the settings that are nobody's business.
-_SECRET_SETTINGS = ("api_key", "chat_key", "_secret", "_token", "_password", "_options", "_webhooks", "_headers")
+_SECRET_SETTINGS = (
+    "api_key",
+    "chat_key",
+    "_secret",
+    "_token",
+    "_password",
+    "_options",
+    "_webhooks",
+    "_headers",
+    "_webhook_url",
+    "_slack_url",
+)
 _THREAD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
 
 

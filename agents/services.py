@@ -18,6 +18,7 @@ from ingest.sources import Sources
 if TYPE_CHECKING:
     from agents.investigate import Investigator
     from agents.remedy import Remedy
+    from agents.rulings import Rulings
     from domain.embedding import Embedder
     from domain.remedy import RunStatus
     from domain.settings import Settings
@@ -107,6 +108,7 @@ class Services:
             code=self.code,
             remedy=self.remedy if self.settings.workflow_dir else None,
             prompts=self.prompts,
+            rulings=self.rulings,
         )
 
     @cached_property
@@ -144,6 +146,16 @@ class Services:
         if helped and may_become(incident.status, wanted):
             kind: EventKind = "resolved" if incident.firing else "closed"
             await log.change(incident.id, wanted, TimelineEvent(incident.id, now_us, kind, f"verified: {reason}"))
+
+    @cached_property
+    def rulings(self) -> Rulings:
+        """The policies, and what they decided."""
+        from agents.rulings import Rulings
+        from storage.cases import CaseStore
+        from storage.evaluations import EvaluationStore
+        from storage.policies import PolicyStore
+
+        return Rulings(PolicyStore(self.database), EvaluationStore(self.database), CaseStore(self.database))
 
     @cached_property
     def code(self) -> CodeSearch:

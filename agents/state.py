@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, Protocol, TypedDict
 
 from agents.question import Question, Subject
 from agents.told import Told
@@ -19,6 +19,7 @@ from indexer.search import CodeSearch
 from inference.desk import ModelDesk
 from retrieval.evidence import EvidenceDesk
 from retrieval.lookups import SearchLedger
+from review.policy import Policy, Ruling
 from runbooks.library import Library
 from storage.telemetry import Telemetry
 
@@ -76,6 +77,23 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a policy made of the signals of this answer."""
+
+    policy: Policy
+    ruling: Ruling
+    signals: Mapping[str, Any]
+
+
+class PolicySource(Protocol):
+    """Knows which policy holds in an environment."""
+
+    async def active_policy(self, environment: str) -> Policy:
+        """Return the policy; raises CausegraphError where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Deps:
     """The stores and desks of one investigation."""
 
@@ -88,6 +106,7 @@ class Deps:
     models: ModelDesk
     code: CodeSearch | None = None
     runbook_hosts: tuple[str, ...] = ()
+    policies: PolicySource | None = None
 
 
 def merge_reports(old: Mapping[str, Report], new: Mapping[str, Report]) -> Mapping[str, Report]:
@@ -113,4 +132,5 @@ class State(TypedDict, total=False):
     answer: str
     claims: tuple[Claim, ...]
     judgement: Judgement
+    decided: Decided
     again: bool

@@ -34,6 +34,7 @@ from api.intake import intake_router
 from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
 from api.records import records_router
+from api.review import cases_router, policies_router
 from api.runbooks import runbooks_router
 from api.threads import threads_router
 from api.topology import topology_router
@@ -122,6 +123,8 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(runbooks_router(services, gate))
     app.include_router(workflows_router(services, gate))
     app.include_router(approvals_router(services, gate))
+    app.include_router(policies_router(services, gate))
+    app.include_router(cases_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     install_error_handlers(app, is_page, pages.render_error, _HEADERS)

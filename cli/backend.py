@@ -17,6 +17,7 @@ from domain.local import Progress
 if TYPE_CHECKING:
     import httpx
 
+    from agents.review_calls import ReviewCall
     from agents.services import Services
     from domain.settings import Settings
 
@@ -108,6 +109,9 @@ class Backend(Protocol):
     async def code(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the code index: `what` is search, symbol, trace, log, templates, diff or status, `values` as for `/code/...`."""
 
+    async def review(self, name: ReviewCall, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask about policies and cases: `values` as for the HTTP paths of docs/api.md."""
+
 
 @asynccontextmanager
 async def open_backend(settings: Settings, progress: Progress, *, investigate: bool = False) -> AsyncIterator[Backend]:
@@ -132,6 +136,22 @@ async def open_backend(settings: Settings, progress: Progress, *, investigate: b
             return
         async with services.projecting():
             yield LocalBackend(services)
+
+
+_REVIEW_PATHS: Mapping[ReviewCall, tuple[str, str]] = {
+    "policies": ("GET", "/policies"),
+    "policy": ("GET", "/policies/{name}"),
+    "check": ("POST", "/policies/check"),
+    "save": ("POST", "/policies"),
+    "activate": ("POST", "/policies/{name}/activate"),
+    "dry-run": ("POST", "/policies/dry-run"),
+    "cases": ("GET", "/cases"),
+    "case": ("GET", "/cases/{id}"),
+    "ack": ("POST", "/cases/{id}/ack"),
+    "resolve": ("POST", "/cases/{id}/resolve"),
+    "reopen": ("POST", "/cases/{id}/reopen"),
+    "comment": ("POST", "/cases/{id}/comment"),
+}
 
 
 class LocalBackend:
@@ -293,6 +313,11 @@ class LocalBackend:
 
         return await ask_code(self._services, what, values)
 
+    async def review(self, name: ReviewCall, values: Mapping[str, Any]) -> dict[str, Any]:
+        from agents.review_calls import call_review
+
+        return await call_review(self._services, name, values)
+
 
 class ServerBackend:
     """A running server."""
@@ -414,6 +439,16 @@ class ServerBackend:
         if what in ("trace", "log"):
             return await self._call("POST", f"/code/{what}", {}, json=dict(values))
         return await self._call("GET", f"/code/{what}", values)
+
+    async def review(self, name: ReviewCall, values: Mapping[str, Any]) -> dict[str, Any]:
+        method, path = _REVIEW_PATHS[name]
+        rest = {key: value for key, value in values.items() if value is not None}
+        for part in ("name", "id"):
+            if f"{{{part}}}" in path:
+                path = path.replace(f"{{{part}}}", _segment(str(rest.pop(part))))
+        return await self._call(
+            method, path, rest if method == "GET" else {}, **({"json": rest} if method == "POST" else {})
+        )
 
     async def _call(self, method: str, path: str, query: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
         response = await self._request(method, path, query, **rest)

@@ -18,6 +18,7 @@ from cli.commands import (
     approve,
     ask,
     backfill,
+    cases,
     code,
     dead_letters,
     demo,
@@ -28,6 +29,7 @@ from cli.commands import (
     keys,
     logs,
     mcp,
+    policies,
     prompts,
     records,
     retention,
@@ -109,6 +111,8 @@ def build_cli() -> typer.Typer:
     app.add_typer(_traces(), name="trace")
     app.add_typer(_prompts(), name="prompts")
     app.command("compress-spans")(prompts.compress_spans)
+    app.add_typer(_policies(), name="policy")
+    app.add_typer(_cases(), name="cases")
     app.add_typer(_topology(), name="topology")
     app.add_typer(_logs(), name="logs")
     app.command()(export.export)
@@ -159,6 +163,24 @@ def _prompts() -> typer.Typer:
     for command in (prompts.stats, prompts.show, prompts.diff, prompts.rebuild):
         app.command()(command)
     app.command("gc")(prompts.collect)
+    return app
+
+
+def _policies() -> typer.Typer:
+    app = typer.Typer(help="What may be done with answers: policies, tried on history first.", no_args_is_help=True)
+    app.command("list")(policies.list_policies)
+    app.command("show")(policies.show)
+    app.command("check")(policies.check)
+    app.command("dry-run")(policies.dry_run)
+    app.command("activate")(policies.activate)
+    return app
+
+
+def _cases() -> typer.Typer:
+    app = typer.Typer(help="What a person has to look at.", no_args_is_help=True)
+    app.command("list")(cases.list_cases)
+    for command in (cases.show, cases.ack, cases.resolve, cases.reopen, cases.comment):
+        app.command()(command)
     return app
 
 

@@ -174,6 +174,7 @@ async def _revive(settings: Settings) -> None:
 
 def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
     """Build every service once, on two open servers."""
+    from agents.case_notices import CaseNotifier
     from agents.services import Services
     from inference.build import ChatModels, build_embedder
     from inference.guard import Guard
@@ -188,6 +189,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from retrieval.embedding import TemplateEmbedding
     from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
+    from storage.cases import CaseStore, notification_queue
     from storage.code import CodeStore
     from storage.conversations import ConversationStore
     from storage.dead_letters import DeadLetters
@@ -240,6 +242,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         followers=(
             Retention(database, settings.retention_days, settings.retention_max_bytes),
             RuleAlerts(database, spool),
+            CaseNotifier(notification_queue(database), CaseStore(database), settings),
             models,
             *(
                 (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))

@@ -257,6 +257,16 @@ class Settings(BaseSettings):
     follow_up_token: str = Field(
         default="", description="Token of the tracker; `name:token` is sent as basic authentication."
     )
+    case_webhook_url: str = Field(
+        default="", description="Address that is told of each new case as JSON: see docs/review.md. Empty: none."
+    )
+    case_webhook_secret: str = Field(
+        default="", description="Secret with which what the case webhook gets is signed (HMAC-SHA256). Empty: unsigned."
+    )
+    case_slack_url: str = Field(
+        default="",
+        description="Incoming-webhook address of the Slack channel that is told of each new case. Empty: none.",
+    )
     tracing: bool = Field(default=True, description="Whether investigations record decision traces.")
     prompt_store: str = Field(
         default="",
