@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from agents import case_replies, policy_replies
+from agents import case_replies, policy_replies, quality_replies
 from agents.replies import read_time
 from domain.times import LATEST_US
 
 if TYPE_CHECKING:
     from agents.services import Services
 
-type ReviewCall = Literal[
-    "policies", "policy", "check", "save", "activate", "dry-run", "cases", "case", "ack", "resolve", "reopen", "comment"
-]
+type PolicyCall = Literal["policies", "policy", "check", "save", "activate", "dry-run"]
+type CaseCall = Literal["cases", "case", "ack", "resolve", "reopen", "comment"]
+type QualityCall = Literal["reviews", "compare", "flagged", "settle", "stats", "failures", "patterns", "calibration"]
+type ReviewCall = PolicyCall | CaseCall | QualityCall
 _ACTOR = "command line"
 
 
@@ -54,3 +55,28 @@ async def call_review(services: Services, name: ReviewCall, values: Mapping[str,
             return await case_replies.move_case(services, given["id"], name, _ACTOR, given.get("text") or "")
         case "comment":
             return await case_replies.comment_case(services, given["id"], _ACTOR, given.get("text") or "")
+        case _:
+            return await _call_quality(services, name, given)
+
+
+async def _call_quality(services: Services, name: QualityCall, given: Mapping[str, Any]) -> dict[str, Any]:
+    environment, limit = str(given.get("environment") or ""), int(given.get("limit") or 50)
+    from_us, to_us = read_time("from", given.get("from")), read_time("to", given.get("to"))
+    window = (from_us or 0, LATEST_US if to_us is None else to_us)
+    match name:
+        case "reviews":
+            return await case_replies.read_reviews(services, given["trace_id"])
+        case "compare":
+            return await quality_replies.compare_traces(services, given["a"], given["b"])
+        case "flagged":
+            return await quality_replies.read_flagged(services, bool(given.get("settled")), limit)
+        case "settle":
+            return await quality_replies.settle_flags(services, given["trace_id"], _ACTOR)
+        case "stats":
+            return await quality_replies.read_stats(services, str(given.get("by") or "service"), environment, *window)
+        case "failures":
+            return await quality_replies.read_failures(services, environment, *window, limit)
+        case "patterns":
+            return await quality_replies.read_patterns(services, environment, *window, int(given.get("min_runs") or 3))
+        case "calibration":
+            return await quality_replies.read_calibration(services, environment, float(given.get("days") or 90.0))

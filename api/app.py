@@ -33,6 +33,7 @@ from api.ingest import ingest_router
 from api.intake import intake_router
 from api.logs import logs_router
 from api.pages import Pages, is_page, pages_router
+from api.quality import quality_router
 from api.records import records_router
 from api.review import cases_router, policies_router
 from api.runbooks import runbooks_router
@@ -125,6 +126,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(approvals_router(services, gate))
     app.include_router(policies_router(services, gate))
     app.include_router(cases_router(services, gate))
+    app.include_router(quality_router(services, gate))
     app.include_router(pages_router(pages))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     install_error_handlers(app, is_page, pages.render_error, _HEADERS)

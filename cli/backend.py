@@ -151,6 +151,14 @@ _REVIEW_PATHS: Mapping[ReviewCall, tuple[str, str]] = {
     "resolve": ("POST", "/cases/{id}/resolve"),
     "reopen": ("POST", "/cases/{id}/reopen"),
     "comment": ("POST", "/cases/{id}/comment"),
+    "reviews": ("GET", "/traces/{trace_id}/reviews"),
+    "compare": ("GET", "/review/compare"),
+    "flagged": ("GET", "/review/flagged"),
+    "settle": ("POST", "/review/flagged/{trace_id}/settle"),
+    "stats": ("GET", "/review/stats"),
+    "failures": ("GET", "/review/failures"),
+    "patterns": ("GET", "/review/patterns"),
+    "calibration": ("GET", "/review/calibration"),
 }
 
 
@@ -442,8 +450,8 @@ class ServerBackend:
 
     async def review(self, name: ReviewCall, values: Mapping[str, Any]) -> dict[str, Any]:
         method, path = _REVIEW_PATHS[name]
-        rest = {key: value for key, value in values.items() if value is not None}
-        for part in ("name", "id"):
+        rest = {key: value for key, value in values.items() if value not in (None, "")}
+        for part in ("name", "id", "trace_id"):
             if f"{{{part}}}" in path:
                 path = path.replace(f"{{{part}}}", _segment(str(rest.pop(part))))
         return await self._call(

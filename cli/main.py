@@ -38,6 +38,7 @@ from cli.commands import (
     stack,
     topology,
     trace_store,
+    traces,
     workflow,
 )
 from cli.screen import make_console, print_error, styled
@@ -154,6 +155,8 @@ def _traces() -> typer.Typer:
     app = typer.Typer(help="How questions were answered: decisions, queries, judges.", no_args_is_help=True)
     app.command("list")(records.list_traces)
     app.command("show")(records.show_trace)
+    for command in (traces.compare, traces.flagged, traces.stats, traces.failures, traces.calibration, traces.export):
+        app.command()(command)
     app.command("reconcile")(trace_store.reconcile)
     return app
 

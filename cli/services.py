@@ -174,6 +174,7 @@ async def _revive(settings: Settings) -> None:
 
 def build_services(settings: Settings, database: Database, graph: TopologyGraph) -> Services:
     """Build every service once, on two open servers."""
+    from agents.calibration_watch import CalibrationWatch
     from agents.case_notices import CaseNotifier
     from agents.services import Services
     from inference.build import ChatModels, build_embedder
@@ -243,6 +244,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             Retention(database, settings.retention_days, settings.retention_max_bytes),
             RuleAlerts(database, spool),
             CaseNotifier(notification_queue(database), CaseStore(database), settings),
+            CalibrationWatch(database, settings.data_dir / "review" / "calibration-alerts.md"),
             models,
             *(
                 (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))

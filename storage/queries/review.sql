@@ -99,3 +99,16 @@ SELECT case_id, time_us, kind, actor, text FROM case_event WHERE case_id = ? ORD
 -- name: cases_of_trace
 SELECT id, environment, trace_id, evaluation_id, incident_id, status, severity, reason, service, title, opened_us, changed_us
 FROM review_case WHERE trace_id = ? ORDER BY opened_us, id
+
+-- name: insert_trace_flag
+INSERT IGNORE INTO trace_flag (trace_id, kind, about, text, raised_us, settled_us, settled_by) VALUES (?, ?, ?, ?, ?, NULL, '')
+
+-- name: list_trace_flags
+SELECT trace_id, kind, about, text, raised_us, settled_us, settled_by FROM trace_flag
+WHERE (settled_us IS NOT NULL) = ? ORDER BY raised_us DESC, trace_id DESC LIMIT ?
+
+-- name: settle_trace_flags
+UPDATE trace_flag SET settled_us = ?, settled_by = ? WHERE trace_id = ? AND settled_us IS NULL
+
+-- name: newest_evaluation
+SELECT COALESCE(MAX(created_us), 0) FROM evaluation

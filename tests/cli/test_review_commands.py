@@ -134,3 +134,20 @@ def test_a_case_is_worked_on(run: Run, stack: StackHandle, environment: str) -> 
     assert "resolved by command line  mended" in closed
     assert "is resolved" in run("cases", "ack", case_id, status=1).output
     assert "open" in run("cases", "reopen", case_id).stdout
+
+
+def test_how_runs_do_is_told(run: Run, stack: StackHandle, environment: str, tmp_path: Path) -> None:
+    decide_something(stack, environment, "trc_20260101_000000_000000c0", "why?")
+    stats = run("trace", "stats", "--by", "outcome", "-e", environment).stdout
+    assert "2 runs, 1 of them allowed" in stats
+    assert "CONFIRMED" in stats
+    assert "grouped by" in run("trace", "stats", "--by", "mood", status=1).output
+    failures = run("trace", "failures", "-e", environment).stdout
+    assert "1 of 2 decisions held an answer back." in failures
+    assert "a gap" in failures
+    assert "No run of this time" in run("trace", "calibration", "-e", environment).stdout
+    assert "flagged" in json.loads(run("trace", "flagged", "--json").stdout)
+    run("trace", "compare", "trc_20200101_000000_00000000", "trc_20200101_000000_00000001", status=1)
+    out = tmp_path / "traces.jsonl"
+    assert "0 traces" in run("trace", "export", "-e", environment, "-o", str(out)).output
+    assert out.read_text(encoding="utf-8") == ""
