@@ -22,6 +22,7 @@ from storage.flags import FlagStore, TraceFlag
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 20.0
+_RUNS = 2_000  # looked at each time, the newest
 HISTORY_US = 90 * 24 * HOUR_US
 
 
@@ -52,7 +53,7 @@ class CalibrationWatch:
         if newest <= self._seen_us:
             return []
         now_us = time.time_ns() // 1000
-        history = await self._evaluations.between("", now_us - HISTORY_US)
+        history = await self._evaluations.between("", now_us - HISTORY_US, limit=_RUNS)
         reviews = await self._evaluations.reviews_since(now_us - HISTORY_US)
         places: defaultdict[str, list[JudgedRun]] = defaultdict(list)
         for run in read_runs(history, reviews):

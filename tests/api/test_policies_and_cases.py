@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ import pytest
 
 from agents.case_notices import CaseNotifier
 from agents.services import Services
+from review.policy_document import parse_policy
 from storage.cases import NOTIFICATIONS, Case
 from storage.jobs import JobQueue
 
@@ -51,6 +53,22 @@ async def save(client: httpx.AsyncClient, text: str) -> dict[str, Any]:
     reply = await client.post("/policies", json={"text": text})
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
+
+
+async def open_case(services: Services, environment: str) -> str:
+    """Let a policy escalate a decision about a run that never was, and return the run's id."""
+    trace_id = f"trc_20260101_000000_{uuid.uuid4().hex[:8]}"
+    _, case = await services.rulings.record(
+        parse_policy(STRICT.format(name="strict", action="ESCALATE"), 1),
+        {"answer": {"outcome": "CONFIRMED"}},
+        environment=environment,
+        trace_id=trace_id,
+        judge="checks",
+        title="why did checkout fail?",
+        about={"service": "checkout"},
+    )
+    assert case is not None
+    return trace_id
 
 
 async def test_a_policy_is_versioned_tried_on_history_and_activated(
@@ -127,17 +145,14 @@ async def test_only_admins_change_policies(client: httpx.AsyncClient, services: 
     assert (await client.post("/cases/cas-0/ack", json={}, headers=headers)).status_code == 403
 
 
-async def test_a_case_is_worked_on_by_people(client: httpx.AsyncClient, incident: str, services: Services) -> None:
-    name = f"c-{incident[-8:]}"
-    await save(client, STRICT.format(name=name, action="ESCALATE"))
-    await client.post(f"/policies/{name}/activate", json={"environment": incident})
-    body = await ask(client, incident)
-    case_id = (await client.get("/cases", params={"environment": incident})).json()["cases"][0]["id"]
+async def test_a_case_is_worked_on_by_people(client: httpx.AsyncClient, environment: str, services: Services) -> None:
+    trace_id = await open_case(services, environment)
+    case_id = (await client.get("/cases", params={"environment": environment})).json()["cases"][0]["id"]
     case = (await client.get(f"/cases/{case_id}")).json()
     assert case["status"] == "open"
     assert case["severity"] == "high"
     assert case["decision"]["signals"]["answer"]["outcome"] == "CONFIRMED"
-    assert case["decision"]["trace_id"] == body["trace_id"]
+    assert case["decision"]["trace_id"] == trace_id
 
     acknowledged = (await client.post(f"/cases/{case_id}/ack", json={"text": "on it"})).json()
     assert acknowledged["status"] == "acknowledged"
@@ -223,17 +238,13 @@ def receiver() -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]], s
 
 
 async def test_people_are_told_of_a_case_once_in_each_place(
-    client: httpx.AsyncClient,
-    incident: str,
+    environment: str,
     services: Services,
     receiver: tuple[str, list[tuple[str, dict[str, str], bytes]], set[bytes]],
 ) -> None:
     url, got, failing = receiver
-    name = f"n-{incident[-8:]}"
-    await save(client, STRICT.format(name=name, action="ESCALATE"))
-    await client.post(f"/policies/{name}/activate", json={"environment": incident})
-    await ask(client, incident)
-    case: Case = (await services.rulings.cases.page(incident))[0]
+    await open_case(services, environment)
+    case: Case = (await services.rulings.cases.page(environment))[0]
     # The first attempt at Slack fails: the webhook must not hear of it a second time.
     failing.add(case.id.encode())
     settings = services.settings.model_copy(
