@@ -133,7 +133,7 @@ async def _prove(question: Question, plan: Plan, paths: Paths, ranking: Sequence
                     hops[caller, callee].append(found)
     if plan.symptom is not None and plan.symptom.kind in ("errors", "latency") and plan.spans:
         await cite(symptom_ref(plan), "symptom")
-    return Proof(cited=cited, edges=edges, hops=hops, baseline=paths.baseline)
+    return Proof(cited=cited, edges=edges, hops=hops, baseline=paths.baseline, alike=paths.alike)
 
 
 def symptom_ref(plan: Plan) -> Ref:

@@ -48,6 +48,7 @@ class Plan:
 class Paths:
     """What the topology agent found on request traces and in the graph as of the symptom.
 
+    `alike` says, where it is so, that nearly everything on the way became slow at once.
     `refuted` says that the slow requests are no slower than others of their kind were before: no symptom after all.
     """
 
@@ -61,6 +62,7 @@ class Paths:
     traces: int = 0
     baseline: int = 0
     refuted: bool = False
+    alike: str = ""
 
 
 @dataclass(frozen=True, slots=True)

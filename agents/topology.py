@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agents.state import Deps, Paths, Plan, Report, State
-from diagnosis.shifts import shift_signals
+from diagnosis.shifts import shift_signals, slowed_alike
 from diagnosis.symptom import MIN_BAD, Symptom
 from diagnosis.walks import (
     Blame,
@@ -66,6 +66,7 @@ async def follow_paths(state: State, deps: Deps) -> State:
         repeated=await _find_repeated(environment, [*blames, *others], deps),
         traces=len({key[0] for key in bad.spans}),
         baseline=len({key[0] for key in good.spans}),
+        alike=slowed_alike(good, bad) if plan.symptom.kind == "latency" else "",
         refuted=plan.symptom.kind == "latency" and len(entries) < max(MIN_BAD, _KIND_SHARE * plan.symptom.bad),
     )
     _record(paths)

@@ -24,6 +24,12 @@ _FULL_EXTRA_US = 200_000.0
 _HALF_RATIO = 4.0
 _MIN_STRENGTH = 0.05
 _PER_KIND = 12
+# Everything is slow alike: of so many places at least, this share took so many times as long, and so much longer (us).
+_ALIKE_SERVICES = 4
+_ALIKE_PLACES = 6
+_ALIKE_SHARE = 0.75
+_ALIKE_TIMES = 2.0
+_ALIKE_EXTRA_US = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,30 @@ def shift_signals(good: TraceForest, bad: TraceForest, start_us: int) -> list[Si
         )
     strong = [signal for signal in signals if signal.strength >= _MIN_STRENGTH]
     return sorted(strong, key=lambda s: (-s.strength, s.service, s.name, s.text))[: 2 * _PER_KIND]
+
+
+def slowed_alike(good: TraceForest, bad: TraceForest) -> str:
+    """Say where nearly everything that bad requests pass slowed down alike, "" where it did not.
+
+    That is a machine or a network that is short of something, and no single link or service. Where one service is at an
+    end of nearly all that is slow, that one explains it.
+    """
+    ends: list[tuple[frozenset[str], Shift]] = [
+        (frozenset(pair), shift) for pair, shift in _compare(_links(good), _links(bad)).items()
+    ]
+    ends += [(frozenset((key[0],)), shift) for key, shift in _compare(_selves(good), _selves(bad)).items()]
+    slow = [services for services, shift in ends if _is_slower(shift)]
+    involved = {service for services, _ in ends for service in services}
+    if len(involved) < _ALIKE_SERVICES or len(ends) < _ALIKE_PLACES or len(slow) < _ALIKE_SHARE * len(ends):
+        return ""
+    most = max(sum(service in services for services in slow) for service in sorted(involved))
+    if most >= _ALIKE_SHARE * len(slow):
+        return ""
+    return f"{len(slow)} of {len(ends)} services and links that the slow requests pass became slow alike"
+
+
+def _is_slower(shift: Shift) -> bool:
+    return shift.after_us >= _ALIKE_TIMES * shift.before_us and shift.after_us - shift.before_us >= _ALIKE_EXTRA_US
 
 
 def _compare[K](

@@ -42,12 +42,14 @@ class Proof:
     `cited` maps a record's address to the id of the evidence that was made of it by reading it again; `edges` maps
     each hop (caller, callee) to the evidence of a topology edge valid at the time; `hops` maps a hop to records of
     calls on it that went bad. `baseline` counts the request traces from before the symptom that were compared with.
+    `alike` says, where it is so, that nearly everything on the way became slow at once.
     """
 
     cited: Mapping[Ref, str]
     edges: Mapping[tuple[str, str], str]
     hops: Mapping[tuple[str, str], Sequence[str]]
     baseline: int
+    alike: str = ""
 
 
 def settle_healthy(reporting: bool, looked_at: str, not_seen: Sequence[str] = ()) -> Verdict:
@@ -75,34 +77,11 @@ def settle_verdict(
     )
     reasons = [_symptom_sentence(symptom, proof.baseline)]
     top = ranking[0] if ranking else None
-    if top is None or top.score < LIKELY_SCORE:
-        reasons.append("No service shows trouble that could have caused it" if top is None else _weak(top))
+    undecided = _undecided(symptom, ranking, proof)
+    if top is None or undecided:
         return Verdict(
             "INCONCLUSIVE",
-            tuple(reasons),
-            ranking=ranked,
-            ruled_out=_ruled_out(ranking, None, proof),
-            not_seen=tuple(not_seen),
-        )
-    if symptom.kind == "stated" and not _corroborated(top, ranking):
-        reasons.append(
-            f"No request was measured to fail or slow down, and the signs at {top.service} do not suffice alone"
-        )
-        return Verdict(
-            "INCONCLUSIVE",
-            tuple(reasons),
-            ranking=ranked,
-            ruled_out=_ruled_out(ranking, None, proof),
-            not_seen=tuple(not_seen),
-        )
-    rival = ranking[1] if len(ranking) > 1 else None
-    if rival is not None and top.score < NAME_LEAD * rival.score:
-        reasons.append(
-            f"{top.service} and {rival.service} are equally suspicious (scores {top.score:.2f} and {rival.score:.2f})"
-        )
-        return Verdict(
-            "INCONCLUSIVE",
-            tuple(reasons),
+            (*reasons, undecided),
             ranking=ranked,
             ruled_out=_ruled_out(ranking, None, proof),
             not_seen=tuple(not_seen),
@@ -125,6 +104,25 @@ def settle_verdict(
     )
 
 
+def _undecided(symptom: Symptom, ranking: Sequence[Candidate], proof: Proof) -> str:
+    """Return why no cause can be named at all, "" where one can."""
+    top = ranking[0] if ranking else None
+    if top is None:
+        return "No service shows trouble that could have caused it"
+    if top.score < LIKELY_SCORE:
+        return _weak(top)
+    if symptom.kind == "stated" and not _corroborated(top, ranking):
+        return f"No request was measured to fail or slow down, and the signs at {top.service} do not suffice alone"
+    rival = ranking[1] if len(ranking) > 1 else None
+    if rival is not None and top.score < NAME_LEAD * rival.score:
+        return (
+            f"{top.service} and {rival.service} are equally suspicious (scores {top.score:.2f} and {rival.score:.2f})"
+        )
+    if proof.alike and top.signals[0].name == "slow_link":
+        return f"{proof.alike}: a machine or a network is short of something, rather than the link to {top.service}"
+    return ""
+
+
 def hops_of(path: Sequence[str]) -> list[tuple[str, str]]:
     """Return the hops (caller, callee) of a path that is listed cause first."""
     return [(caller, callee) for callee, caller in itertools.pairwise(path)]
@@ -141,6 +139,8 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
         gaps.append("The trouble was stated, not measured: no operation failed or slowed beyond its usual share")
     if symptom.kind == "latency" and symptom.recovered and symptom.bad < SURE_BLIP:
         gaps.append(f"Only {symptom.bad} requests were slow, for a moment: any busy machine does that")
+    if proof.alike and top.signals[0].name == "slow_here":
+        gaps.append(f"{proof.alike}: the machine may be short of something")
     if symptom.kind == "metrics":
         gaps.append("Metrics alone are too coarse to tell which came first")
     if top.score < CONFIRM_SCORE:

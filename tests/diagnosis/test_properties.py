@@ -134,3 +134,14 @@ def test_the_answer_is_the_same_for_any_hash_seed() -> None:
         for seed in ("0", "1")
     ]
     assert told[0] == told[1] != ""
+
+
+def test_a_link_is_not_blamed_where_everything_became_slow_alike() -> None:
+    found = (Signal("payment", "slow_link", 1.0, 10_000_000, "x", (Ref.to("log", id=1),), target="checkout"),)
+    symptom = replace(SYMPTOM, kind="latency")
+    ranking = rank_causes(Case(symptom, SERVICES, CALLS, signals=found))
+    proof = prove(ranking)
+    assert settle_verdict(symptom, ranking, proof).causes
+    verdict = settle_verdict(symptom, ranking, replace(proof, alike="7 of 8 links became slow alike"))
+    assert (verdict.outcome, verdict.causes) == ("INCONCLUSIVE", ())
+    assert "7 of 8" in verdict.reasons[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diagnosis.shifts import shift_signals
+from diagnosis.shifts import shift_signals, slowed_alike
 from diagnosis.walks import TraceForest
 from domain.telemetry import SpanKind
 from tests.diagnosis.builders import TraceBuilder, flatten
@@ -35,3 +35,35 @@ def test_a_slow_service_is_seen_in_itself_and_not_in_its_caller() -> None:
 def test_nothing_is_said_where_nothing_changed_or_little_is_known() -> None:
     assert shift_signals(traces(0), traces(60_000_000), 60_000_000) == []
     assert shift_signals(traces(0, count=2), traces(60_000_000, link_us=900_000), 60_000_000) == []
+
+
+CHAIN = ("web", "cart", "stock", "prices", "bank")
+
+
+def chain(start_us: int, *, link_us: dict[str, int], self_us: int = 5_000) -> TraceForest:
+    """Requests down a chain; `link_us` is what is lost on the way to a service, 2 ms where nothing is said."""
+    built = []
+    for at in range(10):
+        trace, parent = TraceBuilder(start_us + at * 1_000_000), ""
+        took = [0]
+        for service in reversed(CHAIN):
+            took.append(took[-1] + self_us)
+            took.append(took[-1] + link_us.get(service, 2_000))
+        durations = took[::-1]
+        for depth, service in enumerate(CHAIN):
+            if depth:
+                parent = trace.span(CHAIN[depth - 1], f"GET {service}", SpanKind.CLIENT, durations[2 * depth], parent)
+            parent = trace.span(service, f"GET /{service}", SpanKind.SERVER, durations[2 * depth + 1], parent)
+        built.append(trace)
+    return TraceForest(flatten(built))
+
+
+def test_a_starved_machine_is_told_from_a_slow_link() -> None:
+    usual = chain(0, link_us={})
+    starved = chain(60_000_000, link_us=dict.fromkeys(CHAIN, 90_000), self_us=200_000)
+    assert "became slow alike" in slowed_alike(usual, starved)
+    assert slowed_alike(usual, chain(60_000_000, link_us={"stock": 900_000})) == ""
+    # All links to and from one service: that one explains them.
+    assert slowed_alike(usual, chain(60_000_000, link_us={"stock": 900_000, "prices": 900_000})) == ""
+    assert slowed_alike(usual, chain(60_000_000, link_us={})) == ""
+    assert slowed_alike(TraceForest([]), starved) == ""
