@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, LogEvent, Met
 from domain.times import LATEST_US
 from ingest.agent_events import AgentSpan, span_events
 from ingest.agent_spans import is_agent_span, read_agent_span
+from ingest.bucket_memory import BucketMemory
 from ingest.fields import (
     VALUE_BYTES,
     attribute_name,
@@ -49,6 +50,7 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 _ENVIRONMENT_KEYS = ("deployment.environment.name", "deployment.environment")
+_CUMULATIVE = 2  # AGGREGATION_TEMPORALITY_CUMULATIVE
 _POD_KEYS = ("k8s.namespace.name", "k8s.pod.name")
 _INSTANCE_KEYS = (*_POD_KEYS, "service.instance.id")
 _STACK_CHARS = 4000
@@ -92,11 +94,14 @@ def decode_traces(body: bytes, content_type: str, environment: str, now_us: int)
     return decoded
 
 
-def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[MetricPoint]:
+def decode_metrics(
+    body: bytes, content_type: str, environment: str, now_us: int, memory: BucketMemory | None = None
+) -> Decoded[MetricPoint]:
     """Return the points of an ExportMetricsServiceRequest.
 
     Gauges and sums as they are; histograms as `<name>.count`, `.sum`, `.p50` and `.p95` (interpolated in the buckets),
-    exponential ones as `.count` and `.sum`; summaries as `.count`, `.sum` and one series per quantile.
+    exponential ones as `.count` and `.sum`; summaries as `.count`, `.sum` and one series per quantile. With a `memory` the
+    quantiles of a cumulative histogram are those of the time since its last sample; without, of its whole life.
     """
     decoded: Decoded[MetricPoint] = Decoded()
     items = _items(body, content_type, environment, ExportMetricsServiceRequest, ("resource_metrics", "scope_metrics"))
@@ -109,7 +114,8 @@ def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int
         except ValueError as exc:
             _refuse(decoded, f"metric {number}: {exc}", "scope_metrics", origin, scope, record, _count_points(record))
             continue
-        for point in _data_points(metric):
+        place = (origin.environment, origin.service, origin.node, _instance(origin), name)
+        for point in _data_points(metric, memory, place):
             _take_points(decoded, origin, name, point, now_us)
     return decoded
 
@@ -505,14 +511,22 @@ class _DataPoint:
     values: tuple[tuple[str, float], ...]
 
 
-def _data_points(metric: Any) -> Iterator[_DataPoint]:
+def _instance(origin: _Origin) -> tuple[Scalar, ...]:
+    return tuple(origin.attributes.get(key) for key in ("service.instance.id", *_POD_KEYS))
+
+
+def _data_points(
+    metric: Any, memory: BucketMemory | None = None, place: tuple[Hashable, ...] = ()
+) -> Iterator[_DataPoint]:
     match metric.WhichOneof("data"):
         case "gauge" | "sum" as kind:
             for point in getattr(metric, kind).data_points:
                 yield _DataPoint(point, (("", _number(point)),))
         case "histogram":
+            whole_life = metric.histogram.aggregation_temporality == _CUMULATIVE
             for point in metric.histogram.data_points:
-                yield _DataPoint(point, (*_count_and_sum(point), *_bucket_quantiles(point)))
+                held = _quantiles_since(point, memory, place) if memory and whole_life else _bucket_quantiles(point)
+                yield _DataPoint(point, (*_count_and_sum(point), *held))
         case "exponential_histogram":
             for point in metric.exponential_histogram.data_points:
                 yield _DataPoint(point, _count_and_sum(point))
@@ -544,14 +558,31 @@ def _count_and_sum(point: Any) -> tuple[tuple[str, float], ...]:
     return (count, (".sum", point.sum)) if point.HasField("sum") else (count,)
 
 
+def _quantiles_since(
+    point: HistogramDataPoint, memory: BucketMemory, place: tuple[Hashable, ...]
+) -> list[tuple[str, float]]:
+    series = (*place, tuple(sorted((each.key, each.value.SerializeToString()) for each in point.attributes)))
+    times = point.start_time_unix_nano // 1000, point.time_unix_nano // 1000
+    counts = memory.counts_since(series, *times, point.bucket_counts)
+    bounds = list(point.explicit_bounds)
+    # The least and the greatest that a point tells of are those of its whole life.
+    return _quantiles_of(counts, bounds, min(0.0, bounds[0]), bounds[-1]) if bounds else []
+
+
 def _bucket_quantiles(point: HistogramDataPoint) -> list[tuple[str, float]]:
-    """Return quantiles by linear interpolation in the bucket that holds them, as Prometheus does."""
-    counts, bounds = list(point.bucket_counts), list(point.explicit_bounds)
-    total = sum(counts)
-    if not bounds or len(counts) != len(bounds) + 1 or not total:
+    bounds = list(point.explicit_bounds)
+    if not bounds:
         return []
     low = point.min if point.HasField("min") else min(0.0, bounds[0])
     high = point.max if point.HasField("max") else bounds[-1]
+    return _quantiles_of(list(point.bucket_counts), bounds, low, high)
+
+
+def _quantiles_of(counts: Sequence[int], bounds: Sequence[float], low: float, high: float) -> list[tuple[str, float]]:
+    """Return quantiles by linear interpolation in the bucket that holds them, as Prometheus does."""
+    total = sum(counts)
+    if len(counts) != len(bounds) + 1 or not total:
+        return []
     edges = [low, *bounds, high]
     found = []
     for quantile in _QUANTILES:

@@ -18,6 +18,7 @@ from domain.settings import Settings
 from domain.telemetry import LogEvent
 from domain.times import MINUTE_US
 from ingest import datadog, json_records, otlp
+from ingest.bucket_memory import BucketMemory
 from ingest.compression import decompress
 from ingest.json_records import resolve_environment
 from ingest.log_rules import LogRules
@@ -112,6 +113,7 @@ class Ingest:
         self.templates = TemplateBudget(settings.template_limit)
         self._dead_letters = dead_letters
         self._agent_traces = agent_traces
+        self._buckets = BucketMemory()
         self.max_body_bytes = settings.max_body_bytes
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
@@ -124,7 +126,7 @@ class Ingest:
 
     async def accept_otlp_metrics(self, delivery: Delivery) -> Receipt:
         """Take an ExportMetricsServiceRequest."""
-        return await self.accept("metrics", "otlp", delivery, otlp.decode_metrics)
+        return await self.accept("metrics", "otlp", delivery, partial(otlp.decode_metrics, memory=self._buckets))
 
     async def accept_logs(self, delivery: Delivery) -> Receipt:
         """Take log events as plain JSON."""
