@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from agents.question import Question
 from agents.state import Deps, Paths, Plan, State
-from diagnosis.ranking import Candidate, Case, rank_causes, span_ref
+from diagnosis.blames import span_ref
+from diagnosis.ranking import Candidate, Case, rank_causes
 from diagnosis.signals import Ref
 from diagnosis.symptom import state_symptom
 from diagnosis.verdict import Proof, hops_of, settle_healthy, settle_verdict

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from diagnosis.ranking import span_ref
+from diagnosis.blames import span_ref
 from diagnosis.signals import Signal
 from diagnosis.walks import TraceForest
 from domain.observed import SpanRow
