@@ -30,6 +30,13 @@ class Told:
     changes: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
+    def by_version(self) -> dict[tuple[str, str], list[Span]]:
+        found: dict[tuple[str, str], list[Span]] = {}
+        for service, held in self.spans.items():
+            for span in held:
+                found.setdefault((service, span.get("version", "")), []).append(span)
+        return found
+
     def without(self, service: str) -> Told:
         spans = {name: held for name, held in self.spans.items() if name != service}
         logs = [line for line in self.logs if line["service"] != service]
@@ -107,25 +114,25 @@ def _span(trace: str, number: str, parent: str, name: str, kind: int, at_us: flo
 
 async def send(client: httpx.AsyncClient, environment: str, told: Told, start_us: int) -> None:
     exports = []
-    for service, held in told.spans.items():
-        attributes = [{"key": "service.name", "value": {"stringValue": service}}]
-        exports.append(
-            {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": [_dated(s, start_us) for s in held]}]}
-        )
+    for (service, version), held in told.by_version().items():
+        said = {"service.name": service} | ({"service.version": version} if version else {})
+        attributes = [{"key": key, "value": {"stringValue": value}} for key, value in said.items()]
+        spans = [_dated(span, start_us) for span in held]
+        exports.append({"resource": {"attributes": attributes}, "scopeSpans": [{"spans": spans}]})
     await _post(client, "/v1/traces", {"resourceSpans": exports}, environment)
     for path, rows in (("logs", told.logs), ("changes", told.changes), ("events", told.events)):
-        body = [
-            {key: value for key, value in row.items() if key != "at"}
-            | {"timestamp": start_us + int(row["at"] * SECOND_US)}
-            for row in rows
-        ]
-        if body:
-            await _post(client, f"/ingest/{path}", body, environment)
+        if rows:
+            await _post(client, f"/ingest/{path}", [_at(row, start_us) for row in rows], environment)
+
+
+def _at(row: dict[str, Any], start_us: int) -> dict[str, Any]:
+    kept = {key: value for key, value in row.items() if key != "at"}
+    return kept | {"timestamp": start_us + int(row["at"] * SECOND_US)}
 
 
 def _dated(span: Span, start_us: int) -> Span:
     began = start_us + span["at_us"]
-    kept = {key: value for key, value in span.items() if not key.endswith("_us")}
+    kept = {key: value for key, value in span.items() if not key.endswith("_us") and key != "version"}
     return kept | {"startTimeUnixNano": str(began * 1000), "endTimeUnixNano": str((began + span["took_us"]) * 1000)}
 
 
@@ -193,3 +200,25 @@ async def test_without_the_records_that_it_cites_a_verdict_is_weaker(
     verdict = await ask(client, environment, broken_stock().without("stock"))
     named = [cause for cause in verdict["causes"] if cause["service"] == "stock"]
     assert all(ORDER[verdict["outcome"]] < ORDER["CONFIRMED"] and not cited & set(cause["evidence"]) for cause in named)
+
+
+async def test_of_several_deploys_the_one_that_brought_the_bad_version_is_named(
+    client: httpx.AsyncClient, environment: str
+) -> None:
+    told = broken_stock()
+    for span in told.spans["stock"]:
+        # Every third request of the broken time goes well: that is the stable version.
+        late = span["at_us"] >= QUIET * SECOND_US
+        span["version"] = "2" if span["status"] or (late and span["at_us"] // SECOND_US % 6 == 0) else "1"
+    told.changes = [
+        {"at": QUIET - 9, "service": "stock", "kind": "deploy", "version": "2", "summary": "the canary"},
+        {"at": QUIET - 6, "service": "basket", "kind": "deploy", "version": "7", "summary": "another"},
+        {"at": QUIET - 3, "service": "stock", "kind": "config", "summary": "a flag"},
+    ]
+    verdict = await ask(client, environment, told)
+    assert causes(verdict) == ["stock"], verdict["reasons"]
+    assert not [line for line in verdict["not_seen"] if "failed" in line], verdict["not_seen"]
+    assert "bad_version" in verdict["ranking"][0]["signals"]
+    # Sent again, the changes say the ids that they have.
+    again = await client.post("/ingest/changes", json=[_at(told.changes[0], T0)], params={"environment": environment})
+    assert verdict["causes"][0]["change"] == again.json()["ids"][0]
