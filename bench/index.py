@@ -1,10 +1,12 @@
 """What does it cost to index a code base, and to keep the index current? Beside it: what git and bare parsing cost.
 
     python -m bench.index [TREE] [--sizes 1000,10000]
+    python -m bench.index --scan --sizes 1000,10000,100000
 
 The default tree is the Python standard library. It is copied, so that nothing of yours is touched, and put under git.
 `floor` is to walk, read, hash and parse every file in as many processes, and to keep nothing. Times are medians of wall
-seconds; CPU is of this process and its children, MariaDB's beside it. `--sizes` also grows a synthetic tree.
+seconds; CPU is of this process and its children, MariaDB's beside it. `--sizes` also grows a synthetic tree. `--scan` measures
+the look at the files alone, on synthetic trees: what is read and compared before anything is parsed or stored.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ import psutil
 
 from cli.stack import ensure_stack, stop_stack
 from domain.settings import Settings
-from indexer.manifest import Manifest
+from indexer.manifest import Manifest, load_manifest, save_manifest
 from indexer.parsing import Parsed, Source, parse_files
 from indexer.roots import make_root
-from indexer.scan import scan_root
+from indexer.scan import Scan, scan_root
 from indexer.sync import Syncer, SyncReport
 from storage.code import CodeStore
 from storage.database import Database
@@ -95,7 +97,7 @@ async def measure_floor(tree: Path) -> Cost:
 
 def git_status(tree: Path) -> float:
     """Median seconds of `git status` once its index is fresh."""
-    return _median(lambda: subprocess.run(["git", "status", "--porcelain"], cwd=tree, check=True, capture_output=True))
+    return _median(partial(git_once, tree))
 
 
 def _median(work: Callable[[], object]) -> float:
@@ -176,10 +178,56 @@ async def measure(bench: Bench, *, changed: int = 1000) -> None:
     found, some = await bench.sync()
     assert len(found.changes) == len(many)
     _print(f"{len(many):,} files changed", some)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{'memory, at most':<32} {peak:8.0f} MB, a parser {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB"
+    _print_memory()
+
+
+async def measure_scan(tree: Path) -> None:
+    """Print what it costs to look at a tree: all of it, unchanged, and with one file changed."""
+    file = tree.parent / f"{tree.name}.manifest"
+
+    async def look(known: Manifest | None) -> Scan:
+        return scan_root(tree, known, 4 << 20)
+
+    async def look_again() -> Scan:
+        return await look(load_manifest(file, 0))
+
+    first, cold = await timed(lambda: look(None))
+    save_manifest(file, first.manifest)
+    again = [await timed(look_again) for _ in range(_REPEAT)]
+    assert not any(scan.read for scan, _ in again)
+    status = [(await timed(partial(asyncio.to_thread, git_once, tree)))[1] for _ in range(_REPEAT)]
+    _touch([tree / next(iter(first.leaves))])
+    changed, one = await timed(look_again)
+    assert changed.read == 1
+    print(f"\n{len(first.leaves):,} files")
+    _print("first look (read and hash)", cold)
+    _print("no change", _middle([cost for _, cost in again]))
+    _print("git status", _middle(status))
+    _print("one file changed", one)
+    _print_memory()
+
+
+def git_once(tree: Path) -> None:
+    """Run `git status` once."""
+    subprocess.run(["git", "status", "--porcelain"], cwd=tree, check=True, capture_output=True)
+
+
+def _print_memory() -> None:
+    peak, parser = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
+    print(f"{'memory, at most':<32} {peak:8.0f} MB, a parser {parser:.0f} MB")
+
+
+async def run_scans(sizes: list[int]) -> None:
+    """Measure the look at synthetic trees."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for size in sizes:
+        with tempfile.TemporaryDirectory(prefix="causegraph-bench-") as name:
+            tree = Path(name) / "tree"
+            tree.mkdir()
+            make_tree(size, tree)
+            await measure_scan(tree)
 
 
 def _touch(paths: list[Path]) -> None:
@@ -234,8 +282,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tree", nargs="?", type=Path, default=Path(sysconfig.get_paths()["stdlib"]))
     parser.add_argument("--sizes", default="", help="also trees of so many made files, such as 1000,10000,100000")
+    parser.add_argument("--scan", action="store_true", help="only look at made files, parse and store nothing")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.sizes.split(",") if size]
+    if arguments.scan:
+        asyncio.run(run_scans(sizes or [1000, 10_000]))
+        return
     asyncio.run(run(arguments.tree.resolve(), sizes))
 
 

@@ -166,7 +166,9 @@ def root_body(root: CodeRoot, services: Sequence[CodeService] = ()) -> dict[str,
 def report_body(report: SyncReport) -> dict[str, Any]:
     """Return what a sync did as JSON."""
     kinds = Counter(change.kind for change in report.changes)
-    return root_body(report.root) | {
+    body = root_body(report.root)
+    del body["services"]  # a sync knows nothing of them
+    return body | {
         "changes": {kind: kinds[kind] for kind in ("added", "changed", "removed", "moved")},
         "parsed": report.parsed,
         "read": report.read,

@@ -31,6 +31,7 @@ _EVERYWHERE = frozenset(
     "push shift concat slice filter forEach map then catch toString equals hashCode size contains Error".split()
 )
 _MAX_BASES = 8
+_MAX_HANDED_ON = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class _Linker:
             return file, nested[0]
         return self._imported(file, name) or self._in_package(file, name)
 
-    def _imported(self, file: IndexedFile, name: str) -> _Target | None:
+    def _imported(self, file: IndexedFile, name: str, depth: int = 0) -> _Target | None:
         item = self._imports_of(file).get(name)
         if item is None or not item.name or item.name == "*":
             return None
@@ -166,6 +167,9 @@ class _Linker:
             found = self._of(target).get(wanted) or self._only(target, wanted)
             if found:
                 return target, found
+            # What a package only hands on, as its __init__ does, is defined where that imports it from.
+            if depth < _MAX_HANDED_ON and (handed_on := self._imported(target, wanted, depth + 1)):
+                return handed_on
         return None
 
     def _member(self, file: IndexedFile, call: CallSite) -> _Target | None:

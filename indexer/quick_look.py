@@ -1,5 +1,5 @@
-"""The first look at a checkout that was scanned before: if git names the files that it named then, and the file system says
-of each what it said then, nothing has changed. While git lists, the files are looked at: two processors do both at once.
+"""The first look at a checkout that was scanned before: if git names the files that it named then, only those are read of
+which the file system says something else. While git lists, the files are looked at: two processors do both at once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from indexer.manifest import Manifest, Seen
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What git printed (None where it failed), what is known of the files by now, and whether all is as it was."""
+    """What git printed (None where it failed), what is known of the files by now, and whether the same names are files.
+
+    `suspects` are the files that may have changed.
+    """
 
     names: bytes | None
     stats: Mapping[str, os.stat_result]
-    unchanged: bool
+    same_files: bool
+    suspects: tuple[str, ...] = ()
 
 
 def look_quickly(root: Path, known: Manifest, seen: Seen, list_output: Callable[[], bytes], limits: str) -> Look:
@@ -31,13 +35,13 @@ def look_quickly(root: Path, known: Manifest, seen: Seen, list_output: Callable[
     base = f"{root}/"
     with ThreadPoolExecutor(1) as beside:
         listing = beside.submit(list_output)
-        stats, unchanged = _compare_files(base, known)
-        unchanged = unchanged and _same_types(base, seen)
+        stats, suspects = _compare_files(base, known)
+        same = all(path in stats and stat.S_ISREG(stats[path].st_mode) for path in suspects) and _same_types(base, seen)
         try:
             names = listing.result()
         except GitError:
             return Look(None, stats, False)
-    return Look(names, stats, unchanged and digest_names(names, limits) == seen.digest)
+    return Look(names, stats, same and digest_names(names, limits) == seen.digest, tuple(suspects))
 
 
 def digest_names(names: bytes, limits: str) -> bytes:
@@ -45,19 +49,21 @@ def digest_names(names: bytes, limits: str) -> bytes:
     return blake3(names + limits.encode()).digest()
 
 
-def _compare_files(base: str, known: Manifest) -> tuple[dict[str, os.stat_result], bool]:
+def _compare_files(base: str, known: Manifest) -> tuple[dict[str, os.stat_result], list[str]]:
+    """Return what the file system says of the known files, and those of which that is not surely what it was."""
     stats: dict[str, os.stat_result] = {}
-    unchanged, quiet_ns, look = True, known.quiet_ns, os.lstat
+    suspects: list[str] = []
+    quiet_ns, look = known.quiet_ns, os.lstat
     for path, entry in known.entries.items():
         try:
             found = stats[path] = look(base + path)
         except OSError:
-            unchanged = False
+            suspects.append(path)
             continue
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)
         if stamp != entry[:4] or stamp[0] >= quiet_ns or stamp[3] >= quiet_ns:
-            unchanged = False
-    return stats, unchanged
+            suspects.append(path)
+    return stats, suspects
 
 
 def _same_types(base: str, seen: Seen) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from indexer.git import is_checkout, list_output
-from indexer.manifest import Entry, Manifest, Seen, collecting_later
+from indexer.manifest import Manifest, Seen, collecting_later
 from indexer.quick_look import Look, digest_names, look_quickly
 from indexer.reading import UnreadableFile, read_file
 from indexer.walk import Listing, WalkLimits, list_files
@@ -52,20 +52,20 @@ def _scan(root: Path, known: Manifest, largest: int, limits: WalkLimits | None, 
     began_ns = time.time_ns()
     limits = limits or WalkLimits()
     look = _look(root, known, limits)
-    if look is not None and look.unchanged and known.seen is not None:
-        return _sum_up(known, _listing_of(known.seen), 0, list(known.seen.problems), False)
-    listing = list_files(root, limits, known.entries, *((look.names, look.stats) if look else ()))
-    entries: dict[str, Entry] = {}
-    suspects = []
-    for path, stamp in listing.stamps.items():
-        if known.is_unchanged(path, stamp):
-            entries[path] = known.entries[path]
-        else:
-            suspects.append(path)
+    if look is not None and look.same_files and known.seen is not None:
+        if not look.suspects:
+            return _sum_up(known, _listing_of(known.seen), 0, list(known.seen.problems), False)
+        listing, suspects, entries = _listing_of(known.seen), list(look.suspects), dict(known.entries)
+    else:
+        listing = list_files(root, limits, known.entries, *((look.names, look.stats) if look else ()))
+        suspects = [path for path, stamp in listing.stamps.items() if not known.is_unchanged(path, stamp)]
+        again = set(suspects)
+        entries = {path: known.entries[path] for path in listing.stamps if path not in again}
     problems = list(listing.problems)
     for number, path in enumerate(suspects):
         if number % _TELL_EVERY == 0:
             on_file(number, len(suspects))
+        entries.pop(path, None)
         try:
             found = read_file(f"{root}/{path}", largest)
         except FileNotFoundError:
@@ -75,7 +75,10 @@ def _scan(root: Path, known: Manifest, largest: int, limits: WalkLimits | None, 
             continue
         entries[path] = (*found.stamp, found.skipped or found.hash)
     on_file(len(suspects), len(suspects))
-    seen = _seen(listing, limits) if len(entries) == len(listing.stamps) else None
+    if look is not None and look.same_files:
+        seen = known.seen if len(entries) == len(known.entries) else None
+    else:
+        seen = _seen(listing, limits) if len(entries) == len(listing.stamps) else None
     touched = bool(suspects) or entries.keys() != known.entries.keys() or seen != known.seen
     manifest = Manifest(known.generation, began_ns if touched else known.began_ns, entries, seen=seen)
     return _sum_up(manifest, listing, len(suspects), problems, touched)
@@ -97,7 +100,7 @@ def _seen(listing: Listing, limits: WalkLimits) -> Seen | None:
 
 
 def _listing_of(seen: Seen) -> Listing:
-    return Listing(secrets=list(seen.secrets), links=seen.links, by_git=True)
+    return Listing(secrets=list(seen.secrets), problems=list(seen.problems), links=seen.links, by_git=True)
 
 
 def _sum_up(manifest: Manifest, listing: Listing, read: int, problems: list[str], touched: bool) -> Scan:

@@ -26,11 +26,11 @@ _SHOWN = 20
 
 
 class IndexGroup(TyperGroup):
-    """`causegraph index PATH` is short for `causegraph index add PATH`."""
+    """`causegraph index PATH` is short for `causegraph index add PATH`, `causegraph index --watch` for `... sync --watch`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            args = ["add", *args]
+            args = ["sync" if all(word.startswith("-") for word in args) else "add", *args]
         return super().parse_args(ctx, args)
 
 

@@ -70,6 +70,7 @@ def test_a_code_base_from_first_to_last(cli: InProcess, tree: Path, tmp_path: Pa
     synced = cli.json("index", "sync", str(tree))["roots"][0]
     assert synced["changes"] == {"added": 0, "changed": 1, "removed": 0, "moved": 1}
     assert "nothing has changed" in cli("index", "sync", str(tree)).stdout
+    assert {root["id"] for root in cli.json("index")["roots"]} >= {body["id"]}  # no path: all of them
 
     proof = tmp_path / "proof.json"
     proof.write_text(cli("index", "prove", str(tree), "pay/b.py").stdout)

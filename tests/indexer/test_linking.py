@@ -61,3 +61,20 @@ def test_other_languages_are_resolved_too() -> None:
         ("Cart.show", "src/main/java/a/c/Stock.java:Stock.take", "member"),
         ("Cart.show", "src/main/java/a/b/Cart.java:Cart.sum", "own"),
     } <= links
+
+
+def test_what_a_package_hands_on_is_found_where_it_is_defined() -> None:
+    assert _links(
+        {
+            "shop/bank/__init__.py": "from .accounts import debit\nfrom shop.bank import again\n",
+            "shop/bank/accounts.py": "def debit(card):\n    pass\n",
+            "shop/till.py": "from shop.bank import again, debit\n\ndef pay():\n    debit(1)\n    again(2)\n",
+        }
+    ) == {("pay", "shop/bank/accounts.py:debit", "import")}
+
+
+def test_what_everything_is_asked_for_is_not_guessed() -> None:
+    assert (
+        _links({"a.py": "class Log:\n    def append(self, x):\n        pass\n", "b.py": "def f(x):\n    x.append(1)\n"})
+        == set()
+    )
