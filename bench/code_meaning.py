@@ -21,6 +21,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command sets it: more threads only wait for each other
+
 from bench.code_search import read_index
 from cli.stack import ensure_stack, stop_stack
 from domain.code import Chunk

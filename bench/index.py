@@ -216,7 +216,7 @@ def _print_memory() -> None:
     peak, parser = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    print(f"{'memory, at most':<32} {peak:8.0f} MB, a parser {parser:.0f} MB")
+    print(f"{'memory, at most':<32} {peak:8.0f} MB, a process beside it {parser:.0f} MB")
 
 
 async def run_scans(sizes: list[int]) -> None:
