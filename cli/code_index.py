@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from domain.settings import Settings
     from graph.code import CodeGraph
     from graph.connection import GraphConnection
-    from indexer.code_graph import LinkReport
+    from indexer.code_graph import CodeGraphUpdate, LinkReport
     from indexer.merkle import Change
     from indexer.sync import OnStep, Syncer, SyncReport
     from storage.code import CodeRoot, CodeService, CodeStore
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _SHORTEST_ID = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CodeIndex:
     """The store and the syncer of one data folder, and what links the code that they hold."""
 
@@ -69,13 +70,17 @@ class CodeIndex:
 
     async def link(self, root_id: str, *, check_graph: bool) -> LinkReport:
         """Link the code of a root and bring its graph up to date; `check_graph` looks even where nothing changed."""
+        return await self._links.update(root_id, check_graph=check_graph)
+
+    @cached_property
+    def _links(self) -> CodeGraphUpdate:
+        """One for all roots: it keeps what it has read of them."""
         from indexer.code_graph import CodeGraphUpdate
         from indexer.search import CodeSearch
         from storage.code_links import CodeLinkStore
 
         search = CodeSearch(self.store, self.syncer.clones)
-        update = CodeGraphUpdate(self.store, CodeLinkStore(self.database), search, self.graph)
-        return await update.update(root_id, check_graph=check_graph)
+        return CodeGraphUpdate(self.store, CodeLinkStore(self.database), search, self.graph)
 
     async def remove(self, root: CodeRoot) -> str:
         """Remove a root and its graph; return what could not be removed, "" if nothing is left."""
