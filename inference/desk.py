@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from inference.model import ServedModel
 
 logger = logging.getLogger(__name__)
+# What chat servers call the roles that LangChain names otherwise.
+_ROLES = {"human": "user", "ai": "assistant"}
 
 type Keep = Callable[[Sequence[Mapping[str, Any]]], Awaitable[str]]
 
@@ -164,7 +166,8 @@ class ModelDesk:
         """Keep what was asked, for those who review the run; return its id, or nothing where it is not kept."""
         if self._keep is None:
             return ""
-        return await self._keep([{"role": message.type, "content": str(message.content)} for message in messages])
+        said = [{"role": _ROLES.get(m.type, m.type), "content": str(m.content)} for m in messages]
+        return await self._keep(said)
 
 
 def _problems(exc: ValidationError) -> str:

@@ -295,6 +295,8 @@ class DualSink:
         for trace_id in {event.trace_id for event in events if event.type == "RUN_END"}:
             whole = any(trace_id not in self._lacking(place) for place in self._seconds)
             await asyncio.to_thread(self._store.journals.drop if whole else self._store.journals.leave, trace_id)
+            for refused in self._refused.values():
+                refused.discard(trace_id)
 
     def note(self, event: Event) -> None:
         """Keep an event in the journal of its trace at once, where it survives this process."""
