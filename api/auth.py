@@ -127,7 +127,8 @@ class Gate:
             if len(body) > _FORM_BYTES:
                 raise PayloadTooLarge("The form is too large.")
         read = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32)
-        fields = {name: values[-1] for name, values in read.items()}
+        # Browsers end the lines of a text field with both signs.
+        fields = {name: values[-1].replace("\r\n", "\n") for name, values in read.items()}
         if session is not None and not compare_digest(fields.get("csrf", "").encode(), session.csrf.encode()):
             raise AccessError("This form is out of date: go back, reload the page, and send it again.")
         return fields

@@ -93,19 +93,28 @@ async def take(address: str, key: str, out: Path, only: str) -> None:
 async def _plan(client: httpx.AsyncClient) -> list[Shot]:
     incidents: list[dict[str, Any]] = (await client.get("/incidents")).json()["incidents"]
     told = next((line for line in incidents if line["outcome"] == "CONFIRMED"), incidents[0])
+    other = next((line for line in incidents if line["environment"] != told["environment"]), told)
+    thread = f"thread={quote(told['thread_id'])}&environment={quote(told['environment'])}"
     trace, environment = told["trace_id"], quote(told["environment"])
     return [
         Shot("home", "/"),
+        Shot("chat", f"/ui/chat?{thread}", click=(".answer details summary",)),
         Shot("incidents", "/ui/incidents"),
-        Shot("incident", f"/ui/incidents/{told['id']}", click=("details.claim summary",)),
+        Shot("incident", f"/ui/incidents/{told['id']}"),
+        Shot("claims", f"/ui/incidents/{told['id']}", click=("details.claim summary",)),
         Shot("incident-dark", f"/ui/incidents/{told['id']}", dark=True),
         Shot("incident-phone", f"/ui/incidents/{told['id']}", phone=True),
+        Shot("timeline", f"/ui/incidents/{told['id']}", scroll=".acts"),
         Shot("symptoms", "/ui/symptoms"),
         Shot("runs", "/ui/traces"),
         Shot("runs-phone", "/ui/traces", phone=True),
         Shot("run", f"/ui/traces/{trace}", click=(".tree a:nth-child(4)",)),
         Shot("run-dark", f"/ui/traces/{trace}", dark=True),
+        Shot("compare", f"/ui/compare?a={trace}&b={other['trace_id']}"),
         Shot("topology", f"/ui/topology?environment={environment}"),
+        Shot("logs", f"/ui/logs?environment={environment}&order=new"),
+        Shot("code", "/ui/code?q=gift+card+currency"),
+        Shot("approvals", "/ui/approvals"),
     ]
 
 
