@@ -54,12 +54,16 @@ def build_mcp(connect: Connect) -> MCPServer[Any]:
         question: Annotated[str, Field(description="Such as: why did checkout fail at 10:42?", max_length=4000)],
         environment: _Environment = "",
         at: _Time = "",
+        thread_id: Annotated[
+            str, Field(description="The thread_id of an earlier answer, to go on asking.", max_length=64)
+        ] = "",
     ) -> str:
-        """Investigate why something failed or was slow; returns the verdict with causes, path, claims and evidence ids."""
-        body = (
-            {"question": question} | ({"environment": environment} if environment else {}) | ({"at": at} if at else {})
-        )
-        return await call(context, "POST", "/chat", json=body)
+        """Investigate why something failed or was slow; returns the verdict with causes, path, claims and evidence ids.
+
+        Also answers how many errors there were, what changed, who calls whom, what the logs and the runbooks say.
+        """
+        given = {"question": question, "environment": environment, "at": at, "thread_id": thread_id}
+        return await call(context, "POST", "/chat", json={name: value for name, value in given.items() if value})
 
     @server.tool(annotations=reads)
     async def list_incidents(context: Context[Any], environment: _Environment = "", limit: _Limit = 20) -> str:
