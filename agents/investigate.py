@@ -258,10 +258,11 @@ class Investigator:
         body["budget"] = _budget(deps, began)
         body["incident_id"] = question.incident_id or make_incident_id(question.run_id)
         body["workflow"] = await self._propose(question, state, deps.desk, body)
+        # First, so that the incident's answer is the one that is given, with the number of its turn.
+        await self._keep_turn(question, body, _focus_of(state, deps))
         await self._keep_incident(question, body, state["verdict"].outcome, **_bounds(state["plan"]))
         if self._rulings is not None:
             await self._rulings.keep(question, state, body)
-        await self._keep_turn(question, body, _focus_of(state, deps))
         return body
 
     async def _keep_reply(
@@ -281,9 +282,9 @@ class Investigator:
             "window": {"from": format_us(told.since_us or question.at_us), "to": format_us(question.at_us)},
             "budget": _budget(deps, began),
         }
+        await self._keep_turn(question, body, Focus())
         if not question.incident_id:
             await self._keep_incident(question, body, "")
-        await self._keep_turn(question, body, Focus())
         return body
 
     async def _keep_incident(self, question: Question, body: dict[str, Any], outcome: str, **bounds: Any) -> None:
