@@ -40,6 +40,9 @@ MENU: Sequence[Place] = (
     Place("/ui/approvals", "Approvals", "p", "M5 12l4 4L19 6M4 20h16"),
     Place("/ui/symptoms", "Symptoms", "s", "M3 12h4l3-8 4 16 3-8h4"),
     Place("/ui/traces", "Runs", "r", "M4 6h9M7 12h9M10 18h10"),
+    Place("/ui/queue", "Queue", "q", "M4 6h16M4 12h10M4 18h6M16 17l2 2 4-5"),
+    Place("/ui/cases", "Cases", "k", "M4 8h16v11H4zM9 8V5h6v3"),
+    Place("/ui/policies", "Policies", "y", "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6z"),
     Place(
         "/ui/topology",
         "Topology",

@@ -6,12 +6,15 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from api.pages.approvals import add_approvals
+from api.pages.cases import add_cases
 from api.pages.chat import add_chat
 from api.pages.code import add_code
 from api.pages.home import add_home
 from api.pages.incidents import add_incidents
 from api.pages.login import add_login
 from api.pages.logs import add_logs
+from api.pages.policies import add_policies
+from api.pages.queue import add_queue
 from api.pages.render import Pages
 from api.pages.runs import add_runs
 from api.pages.symptoms import add_symptoms
@@ -27,6 +30,9 @@ def pages_router(pages: Pages) -> APIRouter:
         add_chat,
         add_incidents,
         add_approvals,
+        add_queue,
+        add_cases,
+        add_policies,
         add_symptoms,
         add_runs,
         add_topology,

@@ -11,11 +11,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from agents import replies
+from agents import case_replies, replies
 from agents.services import Services
 from api.auth import Session
 from api.pages.compare import compare_runs
 from api.pages.facets import Chosen, Facet, Offer, make_address, make_facet
+from api.pages.queue import VERDICTS
 from api.pages.render import Pages
 from api.pages.waterfall import draw_waterfall, find_stage
 from api.pages.wording import ACTION_NAMES, OUTCOMES
@@ -95,6 +96,9 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
             stage=selected,
             waterfall=draw_waterfall(view, base, stage),
             names=_stage_names(view.stages),
+            reviews=await case_replies.read_reviews(services, view.id),
+            verdicts=VERDICTS,
+            may_judge=session.key.may("ask"),
         )
 
 

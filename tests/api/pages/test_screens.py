@@ -13,7 +13,20 @@ from agents.services import Services
 from tests.api.pages.conftest import Tab
 
 HOSTILE = "<img src=x onerror=alert(1)> why did checkout fail? \"'><svg onload=alert(1)>"
-SCREENS = ("/", "/ui/chat", "/ui/incidents", "/ui/symptoms", "/ui/traces", "/ui/topology", "/ui/logs", "/ui/code")
+SCREENS = (
+    "/",
+    "/ui/chat",
+    "/ui/incidents",
+    "/ui/symptoms",
+    "/ui/traces",
+    "/ui/topology",
+    "/ui/logs",
+    "/ui/code",
+    "/ui/queue",
+    "/ui/cases",
+    "/ui/policies",
+    "/ui/policies/default",
+)
 
 
 @pytest.fixture
