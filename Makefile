@@ -36,7 +36,7 @@ lint: setup ## Check style, types and layers
 bench: setup ## Run every fault of the shop on a cold stack and score the answers: SEED=2 WARMUP=40 BROKEN=40
 	@$(BIN)/python -m bench.shop $(TIMES)
 
-docs: setup ## Write the generated tables of README.md and docs/
+docs: setup ## Write the generated tables of docs/
 	@$(BIN)/python tools/docs.py
 
 screens: setup ## Take the pictures of docs/screens.md, of the example shop in a headless Chromium

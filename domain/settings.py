@@ -17,7 +17,7 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings of Causegraph; the table in README.md is generated from this class."""
+    """All settings of Causegraph; the table of docs/settings.md is generated from this class."""
 
     # What is set to nothing is not set: an empty data folder would mean the working folder.
     model_config = SettingsConfigDict(

@@ -1,4 +1,4 @@
-"""Writes the generated parts of README.md and docs/ between their markers; `--check` shows what is stale and fails."""
+"""Writes the generated parts of docs/ between their markers; `--check` shows what is stale and fails."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main() -> int:
 def parts() -> list[Part]:
     """Every generated part, in the order of reading."""
     return [
-        Part(ROOT / "README.md", "settings", settings_table),
+        Part(ROOT / "docs" / "settings.md", "settings", settings_table),
         Part(ROOT / "docs" / "cli.md", "commands", command_reference),
         Part(ROOT / "docs" / "schema.md", "tables", schema_tables),
     ]
