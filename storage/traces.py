@@ -121,7 +121,8 @@ class TraceStore:
 
     async def _load_ingested(self, trace_id: str) -> TraceView:
         asked = trace_id[:191]
-        rows = await self._database.fetch("find_external", (asked, asked)) if asked else []
+        ours = asked if asked.isascii() else ""  # the column of our own ids takes nothing else
+        rows = await self._database.fetch("find_external", (ours, asked)) if asked else []
         if not rows:
             raise NotFound(f"There is no trace {trace_id[:80]!r}: see `causegraph trace list`.")
         return fold(event for _, event in await self.events(str(rows[0][0])))

@@ -156,13 +156,18 @@ async def test_a_streamed_question_tells_its_progress(client: httpx.AsyncClient,
     question = {"question": QUESTION, "environment": incident}
     reply = await client.post("/chat", json=question, headers={"Accept": "text/event-stream"})
     assert reply.headers["content-type"].startswith("text/event-stream")
-    events = [block.split("\n", 1) for block in reply.text.strip().split("\n\n")]
-    names = [name.removeprefix("event: ") for name, _ in events]
-    assert names == ["progress"] * (len(names) - 1) + ["answer"]
-    agents = [json.loads(data.removeprefix("data: "))["agent"] for _, data in events[:-1]]
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in reply.text.strip().split("\n\n")]
+    assert [block["id"].rsplit(":", 1)[1] for block in blocks if "id" in block] == [
+        str(number) for number in range(1, len(blocks) + 1)
+    ]
+    names = [block["event"] for block in blocks]
+    assert (names[0], names[-1]) == ("run", "answer")
+    assert {"plan", "progress", "finding", "decision", "verdict"} <= set(names)
+    told = [json.loads(block["data"]) for block in blocks]
+    agents = [data["agent"] for name, data in zip(names, told, strict=True) if name == "progress"]
     assert agents[0] == "planner"
     assert {"log", "topology", "metric", "judge"} <= set(agents)
-    assert json.loads(events[-1][1].removeprefix("data: "))["verdict"]["causes"][0]["service"] == "payment"
+    assert told[-1]["verdict"]["causes"][0]["service"] == "payment"
 
 
 async def test_what_goes_wrong_in_a_stream_is_an_event(client: httpx.AsyncClient) -> None:

@@ -78,7 +78,7 @@ async def test_an_assistant_asks_and_opens_what_is_cited(server: Serve, environm
         for found in answer["claims"][0]["evidence"]:
             assert (await call(client, "read_evidence", evidence_id=found))["state"] == "unchanged"
         listed = await call(client, "list_incidents", environment=environment)
-        assert [line["id"] for line in listed["incidents"]] == [answer["incident_id"]]
+        assert answer["incident_id"] in {line["id"] for line in listed["incidents"]}  # beside what was noticed unasked
         assert (await call(client, "read_incident", incident_id=answer["incident_id"]))["answer"] == answer
         assert (await call(client, "read_trace", trace_id=answer["trace_id"]))["status"] == "complete"
         found = await call(client, "search_logs", text="such a line", environment=environment)
