@@ -76,7 +76,8 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services.projecting(), services.watching(), mcp.running() if mcp else nullcontext():
+        answering = mcp.running() if mcp else nullcontext()
+        async with services.projecting(), services.watching(), chats.running(), answering:
             stop = asyncio.Event()
             runs = asyncio.create_task(desk.runs.run(stop))
             try:
@@ -84,9 +85,6 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
             finally:
                 stop.set()
                 await runs
-        answering = mcp.running() if mcp else nullcontext()
-        async with services.projecting(), services.watching(), chats.running(), answering:
-            yield
 
     app = FastAPI(
         title="Causegraph", version=program_version(), lifespan=lifespan, docs_url=None, redoc_url=None

@@ -565,6 +565,8 @@ def _quantiles_since(
     times = point.start_time_unix_nano // 1000, point.time_unix_nano // 1000
     counts = memory.counts_since(series, *times, point.bucket_counts)
     bounds = list(point.explicit_bounds)
+    if counts == list(point.bucket_counts):
+        return _bucket_quantiles(point)
     # The least and the greatest that a point tells of are those of its whole life.
     return _quantiles_of(counts, bounds, min(0.0, bounds[0]), bounds[-1]) if bounds else []
 

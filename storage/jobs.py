@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 from blake3 import blake3
 
-from domain.errors import NotFound, StorageError
+from domain.errors import CausegraphError, NotFound, StorageError
 from domain.evidence import canonical_bytes
 from domain.times import SECOND_US
 from storage.database import Database, Row, Transaction
@@ -220,7 +220,9 @@ async def _record(queue: JobQueue, job: Job, working: asyncio.Future[Mapping[str
     except asyncio.CancelledError:
         await queue.fail(job, "the handler was cancelled")
     except Exception as exc:
-        logger.exception("A job failed", extra={"queue": queue.name, "job": job.id, "attempt": job.attempt})
+        unforeseen = None if isinstance(exc, CausegraphError) else exc
+        told = {"queue": queue.name, "job": job.id, "attempt": job.attempt, "reason": str(exc)}
+        logger.warning("A job failed", exc_info=unforeseen, extra=told)
         await queue.fail(job, f"{type(exc).__name__}: {exc}")
     else:
         await queue.finish(job, result)

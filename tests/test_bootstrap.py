@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,12 +108,17 @@ def _requirement(text: str) -> tuple[str, frozenset[str]]:
     return name, frozenset(text.removeprefix(name).replace(" ", "").split(","))
 
 
+def _locked(entry: dict[str, Any]) -> str:
+    extras = f"[{','.join(entry['extras'])}]" if "extras" in entry else ""
+    return f"{entry['name']}{extras}{entry.get('specifier', '')}"
+
+
 def test_the_lock_is_of_this_pyproject() -> None:
     """`uv sync --frozen` takes the lock as it is: a dependency that it lacks would be left out without a word."""
     locked = tomllib.loads((ROOT / "uv.lock").read_text())
     (ours,) = [package for package in locked["package"] if package["name"] == "causegraph"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    held = {_requirement(f"{one['name']}{one.get('specifier', '')}") for one in ours["metadata"]["requires-dist"]}
+    held = {_requirement(_locked(one)) for one in ours["metadata"]["requires-dist"]}
     extras = [line for lines in project["project"]["optional-dependencies"].values() for line in lines]
     assert {_requirement(line) for line in [*project["project"]["dependencies"], *extras]} == held
     groups = {name: len(lines) for name, lines in project["dependency-groups"].items()}

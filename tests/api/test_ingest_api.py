@@ -6,7 +6,8 @@ import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -32,11 +33,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
+from api.alerts import alerts_router
+from api.auth import Gate
 from api.ingest import ingest_router
 from api.rpc_status import encode_rpc_status
 from cli.stack import StackHandle
 from domain.settings import Settings
+from ingest.alert_sources import AlertSources
 from ingest.service import Ingest
+from storage.blobs import BlobStore
 from storage.database import Database, parse_database_url
 from storage.ingest import IngestStore
 
@@ -53,23 +58,35 @@ def require(role: str) -> Callable[[Request], None]:
     return check
 
 
-def build_app(database: Database) -> FastAPI:
-    app = FastAPI()
-    app.include_router(ingest_router(Ingest(IngestStore(database), Settings(max_body_bytes=1_000_000)), require))
+class OneKey:
+    """The gate of a server with one key."""
+
+    async def check_alert_key(self, request: Request, token: str) -> None:
+        require("ingest")(request)
+
+
+def build_app(database: Database, folder: Path) -> FastAPI:
+    app, settings = FastAPI(), Settings(max_body_bytes=1_000_000)
+    ingest = Ingest(IngestStore(database), settings)
+    app.include_router(ingest_router(ingest, require))
+    gate = cast(Gate, OneKey())
+    app.include_router(alerts_router(ingest, gate, AlertSources(settings), BlobStore(database, folder)))
     return app
 
 
 @pytest.fixture
-async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(build_app(database))
+async def client(database: Database, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(build_app(database, tmp_path))
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=KEY) as opened:
         yield opened
 
 
 @pytest.fixture
-async def served(database: Database) -> AsyncIterator[str]:
+async def served(database: Database, tmp_path: Path) -> AsyncIterator[str]:
     """The address of a real server."""
-    config = uvicorn.Config(build_app(database), port=0, ws="none", lifespan="off", log_config=None, loop="none")
+    config = uvicorn.Config(
+        build_app(database, tmp_path), port=0, ws="none", lifespan="off", log_config=None, loop="none"
+    )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]  # pytest's signals stay pytest's
     task = asyncio.create_task(server.serve())
@@ -350,7 +367,7 @@ async def test_with_the_database_down_nothing_is_acknowledged_and_a_retry_is_sto
     wire = Wire(stack.database_url, str(tmp_path / "wire.sock"))
     await wire.open()
     far = Database(wire.url, connections=2)
-    transport = httpx.ASGITransport(build_app(far))
+    transport = httpx.ASGITransport(build_app(far, tmp_path))
     url = f"/ingest/logs?environment={environment}"
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=KEY, timeout=30) as client:
         assert (await client.post(url, json=[LINE])).json()["accepted"] == 1
