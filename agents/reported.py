@@ -33,7 +33,10 @@ async def find_reported(
     if not serious and not alerts:
         return None
     named = [*subject.services, *(alert.service for alert in alerts if alert.service)]
-    service = next(iter(subject.services), "") or choose_entry(calls, named) or (named or [serious[0].service])[0]
+    failing = [signal.service for signal in serious if signal.service]
+    service = next(iter(subject.services), "") or choose_entry(calls, named) or next(iter([*named, *failing]), "")
+    if not service:
+        return None
     reports = [(alert.time_us, f"The alert {alert.name} fires for {alert.service or 'the system'}") for alert in alerts]
     reports += [(signal.onset_us, signal.text[0].upper() + signal.text[1:]) for signal in serious]
     first_us, text = min(reports)

@@ -89,6 +89,14 @@ async def test_no_data_is_not_health(client: httpx.AsyncClient, environment: str
     assert answer["verdict"]["causes"] == []
 
 
+async def test_an_alert_that_names_no_service_is_no_verdict(client: httpx.AsyncClient, environment: str) -> None:
+    alert = {"name": "disk is full", "status": "firing", "starts_at": time.time() - 60}
+    await _post(client, "/ingest/alerts/generic", [alert], environment)
+    answer = await _ask(client, "what is wrong?", environment)
+    assert answer["verdict"]["outcome"] == "INCONCLUSIVE", answer["answer"]
+    assert answer["verdict"]["causes"] == []
+
+
 async def test_the_past_is_asked_about_as_it_was(client: httpx.AsyncClient, environment: str) -> None:
     """Asked for a moment before the trouble began, nothing of it may be known."""
     await _send_shop(client, environment, broken=True)
