@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from domain.errors import EmbeddingError, QuestionError, StorageError
-from indexer.text_search import PER_FILE, ChunkHit, first_line, read_terms
+from domain.terms import read_terms
+from indexer.text_search import PER_FILE, ChunkHit, first_line
 from retrieval.chunk_embedding import ChunkEmbedder
 from retrieval.embedding import find_near
+from retrieval.fusion import Ranking, fuse
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
 type SearchBy = Literal["both", "words", "meaning"]
 
 _DEPTH = 60
-_RANK = 60.0
-_WEIGHTS = {"words": 1.0, "meaning": 0.5}
-"""Reciprocal rank fusion (Cormack et al. 2009); on issues of real projects the vector helps most at half the weight."""
+_MEANING_WEIGHT = 0.5
+"""On issues of real projects the vector helps most at half the weight of the words."""
 
 _EXACT = 20_000
 
@@ -84,24 +85,22 @@ async def _find_near(services: Services, index: CodeIndex, query: str, service: 
 
 
 def _fuse(query: str, worded: Sequence[ChunkHit], near: Sequence[_Near]) -> list[CodeHit]:
-    scores: defaultdict[str, float] = defaultdict(float)
-    found: dict[str, tuple[IndexedFile, Chunk, int]] = {}
-    by: defaultdict[str, list[str]] = defaultdict(list)
     terms = list(read_terms(query))
-    for rank, hit in enumerate(worded, 1):
-        scores[hit.chunk.id] += _WEIGHTS["words"] / (_RANK + rank)
-        found.setdefault(hit.chunk.id, (hit.file, hit.chunk, hit.line))
-        by[hit.chunk.id].append("words")
-    distances = {chunk.id: distance for _, chunk, distance in near}
-    for rank, (file, chunk, _) in enumerate(near, 1):
-        scores[chunk.id] += _WEIGHTS["meaning"] / (_RANK + rank)
+    found = {hit.chunk.id: (hit.file, hit.chunk, hit.line) for hit in worded}
+    for file, chunk, _ in near:
         found.setdefault(chunk.id, (file, chunk, first_line(chunk, terms)))
-        by[chunk.id].append("meaning")
+    distances = {chunk.id: distance for _, chunk, distance in near}
+    fused = fuse(
+        [
+            Ranking("words", [hit.chunk.id for hit in worded]),
+            Ranking("meaning", [chunk.id for _, chunk, _ in near], _MEANING_WEIGHT),
+        ]
+    )
     hits = []
     of_file: Counter[tuple[str, str]] = Counter()
-    for key in sorted(scores, key=lambda key: (-scores[key], found[key][0].path, found[key][2])):
-        file, chunk, line = found[key]
+    for one in sorted(fused, key=lambda one: (-one.score, found[one.key][0].path, found[one.key][2])):
+        file, chunk, line = found[one.key]
         of_file[file.root, file.path] += 1
         if of_file[file.root, file.path] <= PER_FILE:
-            hits.append(CodeHit(file, chunk, line, round(scores[key], 5), tuple(by[key]), distances.get(key)))
+            hits.append(CodeHit(file, chunk, line, round(one.score, 5), one.by, distances.get(one.key)))
     return hits

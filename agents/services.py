@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.investigate import Investigator
     from agents.remedy import Remedy
     from agents.rulings import Rulings
+    from agents.runbook_search import RunbookSearch
     from domain.embedding import Embedder
     from domain.remedy import RunStatus
     from domain.settings import Settings
@@ -72,6 +73,7 @@ class Services:
     dead_letters: DeadLetters
     projection: TopologyProjection
     library: Library
+    runbook_search: RunbookSearch
     incidents: IncidentStore
     conversations: ConversationStore
     blobs: BlobStore

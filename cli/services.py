@@ -176,6 +176,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     """Build every service once, on two open servers."""
     from agents.calibration_watch import CalibrationWatch
     from agents.case_notices import CaseNotifier
+    from agents.runbook_search import build_runbook_search
     from agents.services import Services
     from inference.build import ChatModels, build_embedder
     from inference.guard import Guard
@@ -188,7 +189,6 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from ingest.trace_exporter import build_exporter
     from retrieval.chunk_embedding import ChunkEmbedding
     from retrieval.embedding import TemplateEmbedding
-    from runbooks.library import BUILT_IN, load_library
     from storage.blobs import BlobStore
     from storage.cases import CaseStore, notification_queue
     from storage.code import CodeStore
@@ -220,7 +220,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     keeper = PromptKeeper(lambda: open_prompts(settings))
     exporter = build_exporter(settings, traces)
     agent_intake = AgentIntake(traces, settings.max_body_bytes)
-    folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
+    runbook_search = build_runbook_search(settings, vectors, embedder)
     return Services(
         settings=settings,
         database=database,
@@ -231,7 +231,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         spool=spool,
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
-        library=load_library(folders),
+        library=runbook_search.library,
+        runbook_search=runbook_search,
         incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
         blobs=blobs,
         conversations=ConversationStore(database),
@@ -247,7 +248,11 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             CalibrationWatch(database, settings.data_dir / "review" / "calibration-alerts.md"),
             models,
             *(
-                (TemplateEmbedding(vectors, embedder), ChunkEmbedding(CodeStore(database), vectors, embedder))
+                (
+                    runbook_search,
+                    TemplateEmbedding(vectors, embedder),
+                    ChunkEmbedding(CodeStore(database), vectors, embedder),
+                )
                 if embedder
                 else ()
             ),

@@ -7,7 +7,7 @@ drops what was there. The search is approximate (HNSW) over a whole corpus and e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,11 @@ class VectorStore:
     async def count(self, corpus: Corpus) -> int:
         """Return how many vectors a corpus holds."""
         return int((await self._database.fetch(f"count_{corpus}_vectors"))[0][0])
+
+    async def held(self, corpus: Corpus, ids: Iterable[str]) -> set[str]:
+        """Return which of some ids have a vector."""
+        rows = await self._database.fetch(f"held_{corpus}_vectors", (json.dumps(list(ids)),))
+        return {str(row[0]) for row in rows}
 
     async def move(self, corpus: Corpus, space: Space) -> None:
         """Empty a corpus and let it hold the vectors of another embedder from now on."""

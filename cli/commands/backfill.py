@@ -18,17 +18,17 @@ def backfill(
     move: Annotated[
         bool, typer.Option("--move", help="Drop the vectors of another embedder and begin anew with this one.")
     ] = False,
-    only: Annotated[str, typer.Option(help="`templates` (of logs) or `code`; default: both.")] = "",
+    only: Annotated[str, typer.Option(help="`templates` (of logs), `runbooks` or `code`; default: all.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Embed the log templates and the pieces of indexed code that have no vector yet.
+    """Embed the log templates, the sections of runbooks and the pieces of indexed code that have no vector yet.
 
     `causegraph serve` does this by itself, a little at a time; this is for a database that was filled before, and for
     moving to another embedder (CAUSEGRAPH_EMBEDDER). Stopped at any moment it goes on where it was: what has a vector is
     not embedded again.
     """
-    if only not in ("", "templates", "code"):
-        raise typer.BadParameter("--only is `templates` or `code`.")
+    if only not in ("", "templates", "runbooks", "code"):
+        raise typer.BadParameter("--only is `templates`, `runbooks` or `code`.")
     found = asyncio.run(_backfill(batch, delay, after, move, only, quiet=as_json))
     if as_json:
         print_json(found)
@@ -37,6 +37,7 @@ def backfill(
 
 
 async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: str, quiet: bool) -> dict[str, object]:
+    from agents.runbook_search import build_runbook_search
     from cli.services import open_database
     from domain.errors import EmbeddingError
     from domain.settings import load_settings
@@ -57,7 +58,7 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
         if not quiet:
             notes.print(styled(text, "dim"))
 
-    templates = chunks = 0
+    templates = sections = chunks = 0
     async with open_database(settings) as database:
         vectors, store = VectorStore(database), CodeStore(database)
         if only in ("", "templates"):
@@ -69,6 +70,13 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
                 delay_s=delay_s,
                 told=lambda last, done: tell(f"{done:,} log templates; the last was {last}"),
             )
+        if only in ("", "runbooks"):
+            await prepare_space(vectors, "runbook", embedder, move)
+            search = build_runbook_search(settings, vectors, embedder)
+            while new := await search.advance():
+                sections += new
+                tell(f"{sections:,} sections of runbooks")
+                await asyncio.sleep(delay_s)
         if only in ("", "code"):
             await prepare_space(vectors, "chunk", ChunkEmbedder(embedder), move)
             waiting = _Waiting(*await store.count_chunks())
@@ -80,8 +88,9 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
             )
     return {
         "embedder": embedder.name,
-        "new": templates + chunks,
+        "new": templates + sections + chunks,
         "templates": templates,
+        "runbooks": sections,
         "chunks": chunks,
         "seconds": round(time.perf_counter() - began, 3),
     }

@@ -22,6 +22,10 @@ DELETE FROM template_vector WHERE id = ?
 -- name: count_template_vectors
 SELECT COUNT(*) FROM template_vector
 
+-- name: held_template_vectors
+SELECT v.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
+STRAIGHT_JOIN template_vector AS v ON v.id = j.id
+
 -- name: nearest_templates
 SET STATEMENT max_statement_time = 10, mhnsw_ef_search = 100 FOR
 SELECT id, VEC_DISTANCE_COSINE(embedding, ?) AS distance FROM template_vector ORDER BY distance LIMIT ?
@@ -41,6 +45,10 @@ DELETE FROM chunk_vector WHERE id = ?
 -- name: count_chunk_vectors
 SELECT COUNT(*) FROM chunk_vector
 
+-- name: held_chunk_vectors
+SELECT v.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
+STRAIGHT_JOIN chunk_vector AS v ON v.id = j.id
+
 -- name: nearest_chunks
 SET STATEMENT max_statement_time = 10, mhnsw_ef_search = 100 FOR
 SELECT id, VEC_DISTANCE_COSINE(embedding, ?) AS distance FROM chunk_vector ORDER BY distance LIMIT ?
@@ -59,6 +67,10 @@ DELETE FROM runbook_vector WHERE id = ?
 
 -- name: count_runbook_vectors
 SELECT COUNT(*) FROM runbook_vector
+
+-- name: held_runbook_vectors
+SELECT v.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
+STRAIGHT_JOIN runbook_vector AS v ON v.id = j.id
 
 -- name: nearest_runbooks
 SET STATEMENT max_statement_time = 10, mhnsw_ef_search = 100 FOR

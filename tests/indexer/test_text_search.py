@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from indexer.text_search import read_terms, search_text
+from domain.terms import read_terms
+from indexer.text_search import search_text
 from tests.indexer.sources import make_index
 
 INDEX = make_index(

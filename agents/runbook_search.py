@@ -1,0 +1,81 @@
+"""Runbooks found by what their sections say and mean."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from domain.embedding import Embedder
+from domain.errors import EmbeddingError, StorageError
+from domain.settings import Settings
+from domain.terms import rank_texts
+from retrieval.embedding import follow_queue
+from retrieval.fusion import Ranking, fuse
+from retrieval.text_vectors import TextVectors, text_key
+from runbooks.library import BUILT_IN, Library, load_library
+from runbooks.sections import Section, split_runbooks
+from storage.vectors import VectorStore
+
+_DEPTH = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SectionHit:
+    """A section that fits a text: its score in both rankings, by what it was found, how far its meaning is (0 to 2)."""
+
+    section: Section
+    score: float
+    by: tuple[str, ...]
+    distance: float | None = None
+
+
+class RunbookSearch:
+    """Searches the sections of a library; as a follower it gives them their vectors."""
+
+    def __init__(self, library: Library, vectors: VectorStore | None, embedder: Embedder | None) -> None:
+        self.library = library
+        self._sections = {text_key(section.searched): section for section in split_runbooks(library)}
+        self._texts = {key: section.searched for key, section in self._sections.items()}
+        self._vectors = TextVectors(vectors, "runbook", embedder) if vectors and embedder else None
+
+    async def find(self, text: str, limit: int = 5) -> tuple[list[SectionHit], str]:
+        """Return the sections that fit a text best by words and meaning, and what the reader should know of the search.
+
+        Several may be of one runbook. Never raises: without vectors, words alone are looked at.
+        """
+        worded = rank_texts(self._texts.items(), text, _DEPTH)
+        near, note = await self._near(text)
+        fused = fuse([Ranking("words", worded), Ranking("meaning", list(near))])
+        return [
+            SectionHit(self._sections[one.key], round(one.score, 5), one.by, near.get(one.key)) for one in fused[:limit]
+        ], note
+
+    async def _near(self, text: str) -> tuple[dict[str, float], str]:
+        if self._vectors is None:
+            return {}, "Runbooks were searched by words only: CAUSEGRAPH_EMBEDDER is `none`."
+        try:
+            near = await self._vectors.nearest(text, self._texts, _DEPTH)
+        except (EmbeddingError, StorageError) as exc:
+            return {}, f"Runbooks were searched by words only: {exc}"
+        if not near and self._texts:
+            how = "a running server gives them within seconds; `causegraph backfill` does it now"
+            return {}, f"Runbooks were searched by words only: no section has a vector of this embedder yet ({how})."
+        return {one.id: one.distance for one in near}, ""
+
+    async def advance(self) -> int:
+        """Embed the next sections without a vector; return how many, 0 at the end. Raises EmbeddingError, StorageError."""
+        return await self._vectors.advance(self._texts) if self._vectors else 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Give the sections their vectors until `stop` is set. Outlives failures of the database and of the embedder."""
+
+        async def step() -> bool:
+            return await self.advance() > 0
+
+        await follow_queue(step, stop, "runbooks get no vectors for now")
+
+
+def build_runbook_search(settings: Settings, vectors: VectorStore | None, embedder: Embedder | None) -> RunbookSearch:
+    """Return the search over the runbooks of the settings: the built-in ones and those of CAUSEGRAPH_RUNBOOK_DIR."""
+    folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
+    return RunbookSearch(load_library(folders), vectors, embedder)
