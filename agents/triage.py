@@ -7,13 +7,13 @@ incident twice at a time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agents.following import POLL_SECONDS, follow
 from agents.incident_run import IncidentRun, announce
 from diagnosis.grouping import Grouping, Nearness, group
 from domain.errors import CausegraphError, GraphError, NotFound, StorageError
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BATCHES = 256
-_POLL_SECONDS = 1.0
-_PAUSE_SECONDS = 2.0
 _NEAR_HOPS = 2
 _SETTLE_SECONDS = 5.0
 _FLAPPING_US = 10 * MINUTE_US
@@ -66,26 +64,10 @@ class AlertTriage:
     async def run(self, stop: asyncio.Event) -> None:
         """Take steps until `stop` is set, and investigate; outlives failures of the database."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(run_worker(self.queue, self._investigate, stop, poll_seconds=_POLL_SECONDS))
-            await self._follow(stop)
-
-    async def _follow(self, stop: asyncio.Event) -> None:
-        failing = False
-        while not stop.is_set():
-            pause = _POLL_SECONDS
-            try:
-                pause, failing = (0.0 if await self.advance() else pause), False
-            except StorageError as exc:
-                pause = _PAUSE_SECONDS
-                if not failing:
-                    logger.warning("alerts are not being grouped", extra={"reason": str(exc)})
-                failing = True
-            except Exception:
-                # What one sender sent must not end the triage of all others.
-                logger.exception("a turn of grouping alerts failed")
-                pause = _PAUSE_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            tasks.create_task(run_worker(self.queue, self._investigate, stop, poll_seconds=POLL_SECONDS))
+            await follow(
+                self.advance, stop, held="alerts are not being grouped", failed="a turn of grouping alerts failed"
+            )
 
     # -- grouping ------------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ the last turn, so it does not matter which one does, or when it is killed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agents.following import POLL_SECONDS, follow
 from agents.incident_run import IncidentRun
 from diagnosis.history import KEPT_US
 from diagnosis.watch import EnvironmentWatch, Reached, tell
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BATCHES = 64
-_POLL_SECONDS = 1.0
-_PAUSE_SECONDS = 2.0
 _ENVIRONMENTS = 200  # remembered at a time; others are read again when they are heard of
 _KEPT_SLOTS_US = 48 * HOUR_US
 # Symptoms of one environment within this time are one investigation.
@@ -107,28 +105,17 @@ class SymptomWatch:
     async def run(self, stop: asyncio.Event) -> None:
         """Take steps until `stop` is set, and investigate; outlives failures of the database."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_worker(self.queue, self._investigate, stop, poll_seconds=_POLL_SECONDS))
-            await self._follow(stop)
+            group.create_task(run_worker(self.queue, self._investigate, stop, poll_seconds=POLL_SECONDS))
+            await follow(
+                self._step,
+                stop,
+                held="symptoms are not being noticed",
+                failed="a turn of noticing symptoms failed",
+            )
 
-    async def _follow(self, stop: asyncio.Event) -> None:
-        failing = False
-        while not stop.is_set():
-            pause = _POLL_SECONDS
-            try:
-                reached = await self.advance()
-                behind = reached is not None and reached < (await self.store.place())[1]
-                pause, failing = (0.0 if behind else pause), False
-            except StorageError as exc:
-                pause = _PAUSE_SECONDS
-                if not failing:
-                    logger.warning("symptoms are not being noticed", extra={"reason": str(exc)})
-                failing = True
-            except Exception:
-                # What one environment sent must not end the watch over all others.
-                logger.exception("a turn of noticing symptoms failed")
-                pause = _PAUSE_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+    async def _step(self) -> bool:
+        reached = await self.advance()
+        return reached is not None and reached < (await self.store.place())[1]
 
     # -- investigations ------------------------------------------------------------------------------------------------
 

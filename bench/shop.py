@@ -59,15 +59,7 @@ def run_fault(fault: Fault, seed: int, warmup: float, broken: float) -> Result:
     """Run the shop with one fault against a cold server and ask."""
     with start_server() as server, tempfile.TemporaryDirectory(prefix="shop-") as state:
         environment = "bench"
-        shop = Shop(
-            Path(state),
-            otlp_endpoint=server.url,
-            headers=server.headers,
-            changes_url=f"{server.url}/ingest/changes?environment={environment}",
-            events_url=f"{server.url}/ingest/events?environment={environment}",
-            environment=environment,
-            seed=seed,
-        )
+        shop = Shop.watched_by(server.url, Path(state), headers=server.headers, environment=environment, seed=seed)
         with shop:
             shop.load(20)
             time.sleep(warmup)

@@ -43,15 +43,7 @@ def record_fault(server: Server, name: str, warmup: float, broken: float) -> dic
     """Run the shop with one fault, ask, and return what was asked, answered and stored."""
     environment = f"shop-{name}"
     with tempfile.TemporaryDirectory(prefix="shop-") as state:
-        shop = Shop(
-            Path(state),
-            otlp_endpoint=server.url,
-            headers=server.headers,
-            changes_url=f"{server.url}/ingest/changes?environment={environment}",
-            events_url=f"{server.url}/ingest/events?environment={environment}",
-            environment=environment,
-            seed=7,
-        )
+        shop = Shop.watched_by(server.url, Path(state), headers=server.headers, environment=environment, seed=7)
         with shop:
             shop.load(12)
             began = to_us(datetime.now(UTC))

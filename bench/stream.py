@@ -273,16 +273,7 @@ def run_live(fault: str, seed: int, warmup_s: float = 60.0, patience_s: float = 
     from examples.shop.shop import Shop
 
     with start_server(investigations_per_hour=6) as server, tempfile.TemporaryDirectory(prefix="shop-") as state:
-        ways = {name: f"{server.url}/ingest/{name}?environment=live" for name in ("changes", "events")}
-        shop = Shop(
-            Path(state),
-            otlp_endpoint=server.url,
-            headers=server.headers,
-            changes_url=ways["changes"],
-            events_url=ways["events"],
-            environment="live",
-            seed=seed,
-        )
+        shop = Shop.watched_by(server.url, Path(state), headers=server.headers, environment="live", seed=seed)
         with shop, server.client() as client:
             shop.load(20)
             time.sleep(warmup_s)

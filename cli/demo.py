@@ -78,14 +78,8 @@ def run_demo(plan: DemoPlan) -> None:
             _index_shop(settings, console)
             folder = Path(tempfile.mkdtemp(prefix="causegraph-shop-"))
             try:
-                shop = shop_class(
-                    folder,
-                    otlp_endpoint=state.address,
-                    headers={"X-API-Key": key},
-                    changes_url=f"{state.address}/ingest/changes?environment={environment}",
-                    events_url=f"{state.address}/ingest/events?environment={environment}",
-                    environment=environment,
-                    seed=plan.seed,
+                shop = shop_class.watched_by(
+                    state.address, folder, headers={"X-API-Key": key}, environment=environment, seed=plan.seed
                 )
                 body = _play(plan, shop, environment, faults[plan.fault].description, settings, console)
             finally:

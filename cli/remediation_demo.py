@@ -68,14 +68,8 @@ def run_remediation_demo(plan: RemediationPlan) -> None:
         with shop_demo.sigterm_as_interrupt():
             state, key = shop_demo.start_servers(settings, console)
             environment = asyncio.run(shop_demo.new_environment(settings))
-            shop = shop_class(
-                folder / "shop",
-                otlp_endpoint=state.address,
-                headers={"X-API-Key": key},
-                changes_url=f"{state.address}/ingest/changes?environment={environment}",
-                events_url=f"{state.address}/ingest/events?environment={environment}",
-                environment=environment,
-                seed=plan.seed,
+            shop = shop_class.watched_by(
+                state.address, folder / "shop", headers={"X-API-Key": key}, environment=environment, seed=plan.seed
             )
             run = _play(plan, shop, environment, faults[plan.fault].description, settings, console)
     finally:

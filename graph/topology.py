@@ -133,26 +133,22 @@ class TopologyGraph:
 
         At most `limit` edges, the nearest first: a hub does not drown the rest.
         """
-        found: dict[Edge, None] = {}
-        reached = {service}
-        frontier = [service]
-        for _ in range(min(hops, _MAX_HOPS)):
-            if not frontier or len(found) >= limit:
-                break
-            near = {"services": frontier, "since_us": moment_us, "until_us": moment_us, "limit": limit}
-            edges = await self._edges(environment, "calls_from", "CALLS", near)
-            edges += await self._edges(environment, "calls_to", "CALLS", near)
-            found |= dict.fromkeys(_ordered(edges))
-            frontier = sorted({end for edge in edges for end in (edge.source, edge.target)} - reached)
-            reached.update(frontier)
+        found, reached = await self._within(environment, [service], moment_us, hops, limit)
         hosts = {"services": sorted(reached), "moment_us": moment_us, "limit": limit}
-        found |= dict.fromkeys(_ordered(await self._edges(environment, "runs_on_from", "RUNS_ON", hosts)))
-        return list(found)[:limit]
+        hosted = _ordered(await self._edges(environment, "runs_on_from", "RUNS_ON", hosts))
+        return list(found | dict.fromkeys(hosted))[:limit]
 
     async def surroundings(
         self, environment: str, services: Sequence[str], moment_us: int, hops: int = 2, limit: int = 5_000
     ) -> list[Edge]:
         """Return the calls within `hops` of any of some services, in both directions; about `limit` at most, the nearest first."""
+        found, _ = await self._within(environment, services, moment_us, hops, limit)
+        return list(found)
+
+    async def _within(
+        self, environment: str, services: Sequence[str], moment_us: int, hops: int, limit: int
+    ) -> tuple[dict[Edge, None], set[str]]:
+        """Return the calls within `hops` of some services, the nearest first, and the services that they reach."""
         found: dict[Edge, None] = {}
         reached, frontier = set(services), list(services)
         for _ in range(min(hops, _MAX_HOPS)):
@@ -164,7 +160,7 @@ class TopologyGraph:
             found |= dict.fromkeys(_ordered(edges))
             frontier = sorted({end for edge in edges for end in (edge.source, edge.target)} - reached)
             reached.update(frontier)
-        return list(found)
+        return found, reached
 
     async def paths(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ingest.json_paths import as_list, as_mapping, reach_keys
 from ingest.manifests import read_manifests
 
 # What a container waits for that is no trouble.
@@ -74,24 +75,24 @@ class ClusterState:
         pod = self._objects.get(("Pod", namespace, name))
         if pod is None:
             return ""
-        owner = _mapping(next(iter(_list(_at(pod, "metadata", "ownerReferences"))), None))
-        hashed = str(_at(pod, "metadata", "labels", "pod-template-hash") or "")
+        owner = as_mapping(next(iter(as_list(reach_keys(pod, "metadata", "ownerReferences"))), None))
+        hashed = str(reach_keys(pod, "metadata", "labels", "pod-template-hash") or "")
         workload = str(owner.get("name") or "").removesuffix(f"-{hashed}") if owner else ""
         for kind in ("Deployment", "StatefulSet", "DaemonSet"):
             if (found := self._objects.get((kind, namespace, workload))) is not None:
-                stated = read_manifests([found, {**pod, "spec": {**_mapping(pod.get("spec")), "nodeName": "-"}}])
+                stated = read_manifests([found, {**pod, "spec": {**as_mapping(pod.get("spec")), "nodeName": "-"}}])
                 return next((edge["source"] for edge in stated if edge["target"] == "-"), workload)
-        return workload or str(_at(pod, "metadata", "labels", "app.kubernetes.io/name") or name)
+        return workload or str(reach_keys(pod, "metadata", "labels", "app.kubernetes.io/name") or name)
 
 
 def _event(one: Mapping[str, Any]) -> Iterator[Event]:
-    about = _mapping(one.get("involvedObject") or one.get("regarding"))
+    about = as_mapping(one.get("involvedObject") or one.get("regarding"))
     moment = (
         one.get("lastTimestamp")
-        or _at(one, "series", "lastObservedTime")
+        or reach_keys(one, "series", "lastObservedTime")
         or one.get("eventTime")
         or one.get("firstTimestamp")
-        or _at(one, "metadata", "creationTimestamp")
+        or reach_keys(one, "metadata", "creationTimestamp")
     )
     name = str(about.get("name") or "")
     if moment and name:
@@ -108,13 +109,15 @@ def _pod_events(pod: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[E
     for status in _statuses(pod):
         was = known.get(str(status.get("name")), {})
         container = f"container {status.get('name')} of pod {name}"
-        waiting = _mapping(_at(status, "state", "waiting"))
+        waiting = as_mapping(reach_keys(status, "state", "waiting"))
         reason = str(waiting.get("reason") or "")
-        if reason not in _ORDINARY and reason != str(_at(was, "state", "waiting", "reason") or ""):
+        if reason not in _ORDINARY and reason != str(reach_keys(was, "state", "waiting", "reason") or ""):
             text = f"{container} is waiting: {reason} {waiting.get('message') or ''}".strip()
             yield _said(_moment_of(pod, status), "Warning", place, "", reason, text)
-        ended = _mapping(_at(status, "lastState", "terminated"))
-        news = ended.get("finishedAt") and ended["finishedAt"] != _at(was, "lastState", "terminated", "finishedAt")
+        ended = as_mapping(reach_keys(status, "lastState", "terminated"))
+        news = ended.get("finishedAt") and ended["finishedAt"] != reach_keys(
+            was, "lastState", "terminated", "finishedAt"
+        )
         if news and ended.get("exitCode"):
             why = str(ended.get("reason") or "Terminated")
             text = f"{container} was terminated: {why}, exit code {ended['exitCode']}"
@@ -124,29 +127,29 @@ def _pod_events(pod: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[E
 def _endpoint_events(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[Event]:
     """Tell of a Service behind which nobody is ready any more."""
     ready, total = _count_ready(one)
-    moment = _at(one, "metadata", "annotations", "endpoints.kubernetes.io/last-change-trigger-time")
+    moment = reach_keys(one, "metadata", "annotations", "endpoints.kubernetes.io/last-change-trigger-time")
     if before is not None and moment and total and not ready and _count_ready(before)[0]:
-        name = str(_at(one, "metadata", "labels", "kubernetes.io/service-name") or _key(one)[2])
+        name = str(reach_keys(one, "metadata", "labels", "kubernetes.io/service-name") or _key(one)[2])
         text = f"0 of {total} endpoints of the Service {name} are ready"
         yield _said(moment, "Warning", f"Service/{_key(one)[1]}/{name}", name, "NotReady", text)
 
 
 def _count_ready(one: Mapping[str, Any]) -> tuple[int, int]:
-    endpoints = [_mapping(each) for each in _list(one.get("endpoints"))]
-    return sum(1 for each in endpoints if _at(each, "conditions", "ready") is not False), len(endpoints)
+    endpoints = [as_mapping(each) for each in as_list(one.get("endpoints"))]
+    return sum(1 for each in endpoints if reach_keys(each, "conditions", "ready") is not False), len(endpoints)
 
 
 def _moment_of(pod: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     """Return when a container began to wait: when it ended before, else when the pod was last said to be unready."""
-    conditions = [_mapping(each) for each in _list(_at(pod, "status", "conditions"))]
+    conditions = [as_mapping(each) for each in as_list(reach_keys(pod, "status", "conditions"))]
     unready = [str(c.get("lastTransitionTime") or "") for c in conditions if c.get("status") == "False"]
-    ended = str(_at(status, "lastState", "terminated", "finishedAt") or "")
-    return max([ended, *unready]) or str(_at(pod, "metadata", "creationTimestamp") or "")
+    ended = str(reach_keys(status, "lastState", "terminated", "finishedAt") or "")
+    return max([ended, *unready]) or str(reach_keys(pod, "metadata", "creationTimestamp") or "")
 
 
 def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    status = _mapping(pod.get("status"))
-    return [_mapping(c) for key in ("initContainerStatuses", "containerStatuses") for c in _list(status.get(key))]
+    status = as_mapping(pod.get("status"))
+    return [as_mapping(c) for key in ("initContainerStatuses", "containerStatuses") for c in as_list(status.get(key))]
 
 
 def _said(moment: Any, kind: str, about: str, service: str, reason: str, text: str) -> Event:
@@ -162,27 +165,13 @@ def _said(moment: Any, kind: str, about: str, service: str, reason: str, text: s
 
 def _slim(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object without what is never looked at: a cluster may hold tens of thousands of pods."""
-    about = _mapping(one.get("metadata"))
-    status = _mapping(one.get("status"))
+    about = as_mapping(one.get("metadata"))
+    status = as_mapping(one.get("status"))
     kept = {key: status[key] for key in ("conditions", "containerStatuses", "initContainerStatuses") if key in status}
     metadata = {key: about[key] for key in _KEPT_OF_METADATA if key in about}
     return {**one, "metadata": metadata, "status": kept}
 
 
 def _key(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    about = _mapping(one.get("metadata"))
+    about = as_mapping(one.get("metadata"))
     return str(one.get("kind")), str(about.get("namespace") or "default"), str(about.get("name") or "")
-
-
-def _at(value: Any, *path: str) -> Any:
-    for part in path:
-        value = _mapping(value).get(part)
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,8 +39,24 @@ def reach_map(value: Any, path: str) -> dict[str, Any]:
 
 def reach_list(value: Any, path: str) -> list[Any]:
     """Return the list that a path leads to, [] if it leads to none."""
-    found = reach(value, path)
-    return found if isinstance(found, list) else []
+    return as_list(reach(value, path))
+
+
+def reach_keys(value: Any, *keys: str) -> Any:
+    """Return what lies under keys, one after another; None where nothing does. A key may hold dots."""
+    for key in keys:
+        value = as_mapping(value).get(key)
+    return value
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object as it is, {} for what is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, [] for what is none."""
+    return value if isinstance(value, list) else []
 
 
 def read_tags(found: Any) -> dict[str, str]:

@@ -10,11 +10,12 @@ services that it routes to, as `ingress/NAME`; behind a Service of type External
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from domain.telemetry import INGRESS_PREFIX, POD_PREFIX
+from ingest.json_paths import as_list, as_mapping, reach_keys
 
 _WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"}) | {
     "ReplicationController",
@@ -72,10 +73,10 @@ def _objects(document: Any) -> Iterator[Mapping[str, Any]]:
     if not is_manifest(document):
         return
     if str(document["kind"]).endswith("List"):
-        for item in _list(document.get("items")):
+        for item in as_list(document.get("items")):
             # `kubectl get -o yaml` leaves both out of the items of a typed list.
             kind = str(document["kind"]).removesuffix("List")
-            yield from _objects({"apiVersion": "v1", "kind": kind, **_mapping(item)})
+            yield from _objects({"apiVersion": "v1", "kind": kind, **as_mapping(item)})
     else:
         yield document
 
@@ -84,9 +85,9 @@ def _take_settings(one: Mapping[str, Any], cluster: _Cluster) -> None:
     key = _key(one)
     match one["kind"]:
         case "Service":
-            cluster.services[key] = _strings(_at(one, "spec", "selector"))
-            if _at(one, "spec", "type") == "ExternalName":
-                cluster.outside[key] = str(_at(one, "spec", "externalName") or "").rstrip(".").lower()
+            cluster.services[key] = _strings(reach_keys(one, "spec", "selector"))
+            if reach_keys(one, "spec", "type") == "ExternalName":
+                cluster.outside[key] = str(reach_keys(one, "spec", "externalName") or "").rstrip(".").lower()
         case "Ingress":
             cluster.ingresses.append(one)
         case "ConfigMap":
@@ -97,37 +98,37 @@ def _read_workload(one: Mapping[str, Any], cluster: _Cluster) -> _Workload:
     namespace, name = _key(one)
     template = one
     if one["kind"] == "CronJob":
-        template = _mapping(_at(one, "spec", "jobTemplate", "spec", "template"))
+        template = as_mapping(reach_keys(one, "spec", "jobTemplate", "spec", "template"))
     elif one["kind"] != "Pod":
-        template = _mapping(_at(one, "spec", "template"))
-    spec = _mapping(template.get("spec"))
+        template = as_mapping(reach_keys(one, "spec", "template"))
+    spec = as_mapping(template.get("spec"))
     texts = tuple(_texts(spec, namespace, cluster))
-    annotations = _strings(_at(template, "metadata", "annotations"))
+    annotations = _strings(reach_keys(template, "metadata", "annotations"))
     said = next((value for key, value in texts if key == "OTEL_SERVICE_NAME" and value), "")
     return _Workload(
         name=said or annotations.get(_NAMED_BY, "") or name,
         namespace=namespace,
-        labels=_strings(_at(template, "metadata", "labels")),
+        labels=_strings(reach_keys(template, "metadata", "labels")),
         texts=texts,
         node=str(spec.get("nodeName") or ""),
         pod=f"{namespace}/{name}" if one["kind"] == "Pod" and name else "",
-        owned=bool(_list(_at(one, "metadata", "ownerReferences"))),
+        owned=bool(as_list(reach_keys(one, "metadata", "ownerReferences"))),
     )
 
 
 def _texts(spec: Mapping[str, Any], namespace: str, cluster: _Cluster) -> Iterator[tuple[str, str]]:
     """Yield (variable, value) of all containers, and their arguments under no name. Secrets are not looked into."""
-    for container in map(_mapping, [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]):
-        for source in map(_mapping, _list(container.get("envFrom"))):
-            name = str(_at(source, "configMapRef", "name") or "")
+    for container in map(as_mapping, [*as_list(spec.get("initContainers")), *as_list(spec.get("containers"))]):
+        for source in map(as_mapping, as_list(container.get("envFrom"))):
+            name = str(reach_keys(source, "configMapRef", "name") or "")
             prefix = str(source.get("prefix") or "")
             yield from ((prefix + key, value) for key, value in cluster.configs.get((namespace, name), {}).items())
-        for variable in map(_mapping, _list(container.get("env"))):
-            reference = _mapping(_at(variable, "valueFrom", "configMapKeyRef"))
+        for variable in map(as_mapping, as_list(container.get("env"))):
+            reference = as_mapping(reach_keys(variable, "valueFrom", "configMapKeyRef"))
             taken = cluster.configs.get((namespace, str(reference.get("name") or "")), {})
             value = variable.get("value", taken.get(str(reference.get("key") or "")))
             yield str(variable.get("name") or ""), "" if value is None else str(value)
-        for argument in [*_list(container.get("command")), *_list(container.get("args"))]:
+        for argument in [*as_list(container.get("command")), *as_list(container.get("args"))]:
             yield "", str(argument)
 
 
@@ -146,11 +147,11 @@ def _edges_of(workload: _Workload, cluster: _Cluster) -> Iterator[tuple[str, str
 
 def _routes_of(ingress: Mapping[str, Any], cluster: _Cluster) -> Iterator[tuple[str, str, str]]:
     namespace, name = _key(ingress)
-    spec = _mapping(ingress.get("spec"))
-    rules = [_list(_at(rule, "http", "paths")) for rule in _list(spec.get("rules"))]
-    backends = [spec.get("defaultBackend"), *(_at(path, "backend") for paths in rules for path in paths)]
+    spec = as_mapping(ingress.get("spec"))
+    rules = [as_list(reach_keys(rule, "http", "paths")) for rule in as_list(spec.get("rules"))]
+    backends = [spec.get("defaultBackend"), *(reach_keys(path, "backend") for paths in rules for path in paths)]
     for backend in backends:
-        if service := str(_at(backend, "service", "name") or _at(backend, "serviceName") or ""):
+        if service := str(reach_keys(backend, "service", "name") or reach_keys(backend, "serviceName") or ""):
             yield from (("CALLS", INGRESS_PREFIX + name, target) for target in _behind(service, namespace, cluster))
 
 
@@ -189,23 +190,9 @@ def _selects(selector: Mapping[str, str], workload: _Workload, namespace: str) -
 
 
 def _key(one: Mapping[str, Any]) -> tuple[str, str]:
-    about = _mapping(one.get("metadata"))
+    about = as_mapping(one.get("metadata"))
     return str(about.get("namespace") or "default"), str(about.get("name") or "")
 
 
-def _at(value: Any, *path: str) -> Any:
-    for part in path:
-        value = _mapping(value).get(part)
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _strings(value: Any) -> Mapping[str, str]:
-    return {str(key): str(item) for key, item in _mapping(value).items() if item is not None}
+    return {str(key): str(item) for key, item in as_mapping(value).items() if item is not None}

@@ -39,9 +39,11 @@ _FULL = {3, 28, 1021, 1030, 1041, 1114}
 _REFUSED = {1048, 1264, 1265, 1292, 1366, 1406, 1690, 4025}
 _TRIES = 6
 _BULK = 1000
+_PART = re.compile(r"\{\{(\w+)\}\}")
 
 
 def _load_queries(folder: Path) -> dict[str, str]:
+    """Return the queries of a folder by name; `{{name}}` in one stands for the text of another."""
     queries: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):
         parts = re.split(r"^-- name: (\w+)\s*$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -49,7 +51,7 @@ def _load_queries(folder: Path) -> dict[str, str]:
             if name in queries:
                 raise ValueError(f"query {name} is defined twice")
             queries[name] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip()
-    return queries
+    return {name: _PART.sub(lambda part: queries[part[1]], body) for name, body in queries.items()}
 
 
 QUERIES = _load_queries(Path(__file__).parent / "queries")

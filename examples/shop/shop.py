@@ -53,6 +53,21 @@ class Shop:
         self._load = Load(self._storefront_port, seed, on_failure)
         self._control = Control(self.state.control, self.operate, (ShopError, TimeoutError))
 
+    @classmethod
+    def watched_by(
+        cls, address: str, state_dir: Path | str, *, headers: Mapping[str, str], environment: str, seed: int
+    ) -> "Shop":
+        """Return a shop that tells the Causegraph at an address of its telemetry, its deploys and its processes."""
+        return cls(
+            state_dir,
+            otlp_endpoint=address,
+            headers=headers,
+            changes_url=f"{address}/ingest/changes?environment={environment}",
+            events_url=f"{address}/ingest/events?environment={environment}",
+            environment=environment,
+            seed=seed,
+        )
+
     def __enter__(self) -> "Shop":
         self.start()
         return self
