@@ -149,6 +149,7 @@ class Investigator:
                 code=self._code,
                 runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
                 policies=self._rulings,
+                opinions=self._rulings.opinions if self._rulings else None,
             )
             about_code = await answer_code_question(question, deps)
             if about_code is not None:
@@ -206,7 +207,15 @@ class Investigator:
         body["budget"] = _budget(deps, began)
         focus = Focus(asked.services, from_us=window.start_us, to_us=window.end_us)
         await self._keep_turn(question, body, focus)
+        await self._keep_judged(question, body, asked.services[0] if len(asked.services) == 1 else "")
         return body
+
+    async def _keep_judged(self, question: Question, body: dict[str, Any], service: str = "") -> None:
+        """Let an answer that needed no verdict be found and counted among the runs."""
+        kind, answer = body["kind"], body["answer"]
+        current_trace().note(thread_id=question.thread_id, intent=kind, service=service, answer=answer)
+        if self._rulings is not None:
+            await self._rulings.keep_looked_up(question, body, "" if kind == "clarify" else service)
 
     async def _keep_cited(self, cited: set[str], deps: Deps, trace_id: str) -> None:
         desk = deps.desk
@@ -283,6 +292,7 @@ class Investigator:
             "budget": _budget(deps, began),
         }
         await self._keep_turn(question, body, Focus())
+        await self._keep_judged(question, body)
         if not question.incident_id:
             await self._keep_incident(question, body, "")
         return body
@@ -300,7 +310,11 @@ class Investigator:
             **bounds,
         )
         current_trace().note(
-            thread_id=question.thread_id, incident_id=incident.id, service=incident.service, answer=body["answer"]
+            thread_id=question.thread_id,
+            incident_id=incident.id,
+            intent=body["kind"],
+            service=incident.service,
+            answer=body["answer"],
         )
         await self._incidents.save(incident)
 

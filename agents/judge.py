@@ -6,9 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from agents.explainer import write_answer
+from agents.explainer import write_answer, write_headline
+from agents.model_judge import Brief, ask_model_judge
 from agents.state import Decided, Deps, Plan, State
 from agents.told import Told
 from diagnosis.ranking import Candidate
@@ -19,7 +19,7 @@ from retrieval.evidence import recheck
 from review.answer import judge_answer as judge_by_code
 from review.checks import Run
 from review.facts import chain_links, from_bytes
-from review.policy import Ruling, decide
+from review.policy import Policy, Ruling, decide
 from review.policy_document import built_in_policy
 from review.signals import answer_signals
 from tracing.trace import current_trace
@@ -43,6 +43,9 @@ async def judge_answer(state: State, deps: Deps) -> State:
         changed, unchecked = {}, f"the evidence could not be read again: {exc}"
     order = _in_order(verdict, plan, state["ranking"])
     said = judge_by_code(verdict, state["claims"], run_of(state, deps, changed), in_order=order, unchecked=unchecked)
+    policy, unread = await _policy(state["question"].environment, deps)
+    brief = Brief(state["question"].text, verdict.outcome, write_headline(verdict, plan), said.kept, deps.desk.found)
+    opinion = None if plan.clarification else await ask_model_judge(deps.models, brief, policy, deps.opinions)
     signals = answer_signals(
         verdict,
         said,
@@ -51,12 +54,16 @@ async def judge_answer(state: State, deps: Deps) -> State:
         clarification=bool(plan.clarification),
         symptom=plan.symptom is not None,
         doubted=bool(doubt),
+        model=None if opinion is None else opinion.as_signals(),
     )
-    decided, unread = await _decide(state["question"].environment, signals, deps)
+    ruling = Ruling("ESCALATE", "", "POLICY_UNREAD", "high") if unread else decide(policy, signals)
+    decided = Decided(policy, ruling, signals)
     told = _with_standing(told, changed, bool(unchecked)) if told else None
     cut = told.cut if told else ()
-    gaps = (*said.gaps, *cut, *([doubt] if doubt else ()), *unread, *verdict.not_seen)
-    judgement = Judgement(decided.ruling.action, said.scores, gaps, strengths=said.strengths)
+    denied = opinion.gaps if opinion else ()
+    gaps = (*said.gaps, *denied, *cut, *([doubt] if doubt else ()), *unread, *verdict.not_seen)
+    agreed = ("a model judge finds nothing wrong",) if opinion and opinion.passed else ()
+    judgement = Judgement(decided.ruling.action, said.scores, gaps, strengths=(*said.strengths, *agreed))
     _record(decided)
     current_trace().judge(judgement)
     answer = write_answer(verdict, plan, said.kept, state.get("runbook"), told)
@@ -73,14 +80,12 @@ def _with_standing(told: Told, changed: Mapping[str, str], unchecked: bool) -> T
     return replace(told, sentences=kept, headline="" if unchecked else told.headline, cut=(*told.cut, *gone))
 
 
-async def _decide(environment: str, signals: Mapping[str, Any], deps: Deps) -> tuple[Decided, tuple[str, ...]]:
-    """Let the policy that holds decide; where it cannot be read, a person does: another could be milder."""
+async def _policy(environment: str, deps: Deps) -> tuple[Policy, tuple[str, ...]]:
+    """Return the policy that holds, and why it could not be read: a person decides then, since another could be milder."""
     try:
-        policy = await deps.policies.active_policy(environment) if deps.policies else built_in_policy()
+        return await deps.policies.active_policy(environment) if deps.policies else built_in_policy(), ()
     except CausegraphError as exc:
-        ruling = Ruling("ESCALATE", "", "POLICY_UNREAD", "high")
-        return Decided(built_in_policy(), ruling, signals), (f"the policy could not be read: {exc}",)
-    return Decided(policy, decide(policy, signals), signals), ()
+        return built_in_policy(), (f"the policy could not be read: {exc}",)
 
 
 def _record(decided: Decided) -> None:

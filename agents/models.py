@@ -14,6 +14,8 @@ _PROMPTS = Path(__file__).parent / "prompts"
 UNDERSTAND = load_prompt(_PROMPTS / "understand.md")
 WORD = load_prompt(_PROMPTS / "word.md")
 DOUBT = load_prompt(_PROMPTS / "doubt.md")
+JUDGE = load_prompt(_PROMPTS / "judge.md")
+PAIR = load_prompt(_PROMPTS / "pair.md")
 
 type Intent = Literal["why", "count", "changes", "logs", "templates", "calls", "runbook", "code", "other"]
 
@@ -52,3 +54,28 @@ class Doubt(_Form):
     look_at: Literal["nothing", "logs", "metrics", "requests", "changes", "topology"]
     opinion: Literal["agree", "too_sure", "need_more"]
     why: Literal["none", "close_rival", "order", "inferred_hops", "few_requests", "missing_sources"]
+
+
+class Criterion(_Form):
+    """Whether a criterion holds, and the words that show it: the words first, so that the answer follows from them."""
+
+    quote: Annotated[str, Field(min_length=8, max_length=300)]
+    holds: bool
+
+
+class Judging(_Form):
+    """What a model judge says of an answer: each criterion once."""
+
+    answers_question: Criterion
+    cause_shown: Criterion
+    nothing_beyond: Criterion
+    no_contradiction: Criterion
+    sure_enough: Criterion
+
+
+class Preferring(_Form):
+    """Which of two answers is better."""
+
+    quote_first: Annotated[str, Field(min_length=8, max_length=300)]
+    quote_second: Annotated[str, Field(min_length=8, max_length=300)]
+    better: Literal["first", "second", "same"]

@@ -93,7 +93,8 @@ async def dry_run(
     limit: int = 1000,
 ) -> dict[str, Any]:
     """Return what a policy would have decided on the newest decisions of a time, and where that differs. Changes nothing."""
-    history = await services.rulings.evaluations.between(environment, from_us, to_us, limit)
+    decided = await services.rulings.evaluations.between(environment, from_us, to_us, limit)
+    history = [held for held in decided if held.policy]  # what was looked up is no policy's to decide
     rulings = [(held, decide(policy, held.signals)) for held in history]
     changed = [(held, ruling) for held, ruling in rulings if held.action != ruling.action]
     return {

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from agents.case_replies import evaluation_line
-from domain.errors import QuestionError
+from domain.errors import QuestionError, SettingsError
 from domain.times import HOUR_US, LATEST_US, format_us
 from review.calibration import find_flags, measure, reviewed_points
 from review.comparison import compare_runs
 from review.quality import ALLOWED, GroupBy, JudgedRun, find_patterns, group_runs, read_runs
 from storage.flags import FlagStore
+from tracing.trace import start_trace
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -92,6 +93,32 @@ async def compare_traces(services: Services, a: str, b: str) -> dict[str, Any]:
         name: [{**asdict(one), "change": one.change} for one in getattr(said, name)] for name in ("deltas", "scores")
     }
     return {**asdict(said), **deltas}
+
+
+async def prefer_trace(services: Services, a: str, b: str) -> dict[str, Any]:
+    """Let the model judge compare the answers of two runs, in both orders; that is a run of its own. Raises NotFound.
+
+    Raises SettingsError where no model judge is set, QuestionError where the runs answered different questions, or nothing.
+    """
+    if not services.models.has("judge"):
+        raise SettingsError("No model judges here: CAUSEGRAPH_JUDGE_MODEL names one.")
+    left, right = await services.traces.load(a), await services.traces.load(b)
+    if not (left.answer and right.answer):
+        raise QuestionError("A model judge compares answers, and one of these runs has none.")
+    if left.question.strip() != right.question.strip():
+        raise QuestionError("A model judge compares answers to the same question, and these runs had different ones.")
+    from agents.pair_judge import prefer_answer
+    from inference.budget import Budget
+    from inference.desk import ModelDesk
+
+    keep = services.prompts.keep if services.prompts else None
+    desk = ModelDesk(services.models, services.guard, Budget(services.settings), keep)
+    name = f"Which answers better, {left.id} or {right.id}: {left.question}"
+    enabled = services.settings.tracing
+    async with start_trace(name, left.environment, services.traces.sink(), enabled=enabled) as trace:
+        trace.note(intent="judge")
+        pair = await prefer_answer(desk, left.question, left.answer, right.answer)
+    return {"a": left.id, "b": right.id, "prefers": pair.prefers, "why": list(pair.why), "trace_id": trace.id}
 
 
 async def _runs(services: Services, environment: str, from_us: int, to_us: int) -> list[JudgedRun]:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 type PolicyCall = Literal["policies", "policy", "check", "save", "activate", "dry-run"]
 type CaseCall = Literal["cases", "case", "ack", "resolve", "reopen", "comment"]
-type QualityCall = Literal["reviews", "compare", "flagged", "settle", "stats", "failures", "patterns", "calibration"]
+type QualityCall = Literal[
+    "reviews", "compare", "prefer", "flagged", "settle", "stats", "failures", "patterns", "calibration"
+]
 type ReviewCall = PolicyCall | CaseCall | QualityCall
 _ACTOR = "command line"
 
@@ -68,6 +70,8 @@ async def _call_quality(services: Services, name: QualityCall, given: Mapping[st
             return await case_replies.read_reviews(services, given["trace_id"])
         case "compare":
             return await quality_replies.compare_traces(services, given["a"], given["b"])
+        case "prefer":
+            return await quality_replies.prefer_trace(services, given["a"], given["b"])
         case "flagged":
             return await quality_replies.read_flagged(services, bool(given.get("settled")), limit)
         case "settle":

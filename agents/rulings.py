@@ -14,18 +14,25 @@ from review.policy import Policy, Ruling, decide, hash_input
 from review.policy_document import built_in_policy, parse_policy
 from storage.cases import Case, CaseStore
 from storage.evaluations import Evaluation, EvaluationStore, make_evaluation_id
+from storage.opinions import OpinionStore
 from storage.policies import PolicyStore
 
 logger = logging.getLogger(__name__)
+
+LOOKED_UP = "LOOKED_UP"  # the reason that stands for no policy's
+_NO_POLICY = Policy("", 0, ())
 
 
 class Rulings:
     """The policies and decisions of one database."""
 
-    def __init__(self, policies: PolicyStore, evaluations: EvaluationStore, cases: CaseStore) -> None:
+    def __init__(
+        self, policies: PolicyStore, evaluations: EvaluationStore, cases: CaseStore, opinions: OpinionStore
+    ) -> None:
         self.policies = policies
         self.evaluations = evaluations
         self.cases = cases
+        self.opinions = opinions
 
     async def active_policy(self, environment: str) -> Policy:
         """Return the policy that holds: what was activated last for an environment, or for all, or what is built in.
@@ -71,6 +78,36 @@ class Rulings:
             )
         except CausegraphError as exc:
             logger.warning("A decision could not be kept", extra={"trace_id": body["trace_id"], "reason": str(exc)})
+
+    async def keep_looked_up(self, question: Question, body: Mapping[str, Any], service: str = "") -> None:
+        """Keep what was made of an answer that needed no verdict: its records were read again, and no policy was asked."""
+        judged = body["judge"]
+        kept = judged["scores"].get("claims_kept")
+        scores = {**judged["scores"], **({"unchanged": kept} if body["claims"] or kept == 0 else {})}
+        signals = {
+            "answer": {
+                "kind": body["kind"],
+                "claims": len(body["claims"]),
+                "not_seen": len(body["verdict"]["not_seen"]),
+            },
+            "scores": scores,
+            "environment": question.environment,
+            "service": service,
+        }
+        try:
+            await self.record(
+                _NO_POLICY,
+                signals,
+                ruling=Ruling(judged["action"], "", LOOKED_UP, "low"),
+                environment=question.environment,
+                trace_id=str(body["trace_id"]),
+                judge="checks",
+                title=question.text,
+                about={"service": service, "intent": body["kind"]},
+                gaps=tuple(judged["gaps"]),
+            )
+        except CausegraphError as exc:
+            logger.warning("A judgement could not be kept", extra={"trace_id": body["trace_id"], "reason": str(exc)})
 
     async def record(
         self,

@@ -155,9 +155,11 @@ class Services:
         from agents.rulings import Rulings
         from storage.cases import CaseStore
         from storage.evaluations import EvaluationStore
+        from storage.opinions import OpinionStore
         from storage.policies import PolicyStore
 
-        return Rulings(PolicyStore(self.database), EvaluationStore(self.database), CaseStore(self.database))
+        database = self.database
+        return Rulings(PolicyStore(database), EvaluationStore(database), CaseStore(database), OpinionStore(database))
 
     @cached_property
     def code(self) -> CodeSearch:

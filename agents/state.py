@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypedDict
 
+from agents.model_judge import Opinions
 from agents.question import Question, Subject
 from agents.told import Told
 from diagnosis.ranking import Candidate
@@ -109,6 +110,7 @@ class Deps:
     code: CodeSearch | None = None
     runbook_hosts: tuple[str, ...] = ()
     policies: PolicySource | None = None
+    opinions: Opinions | None = None
 
 
 def merge_reports(old: Mapping[str, Report], new: Mapping[str, Report]) -> Mapping[str, Report]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents import quality_replies
 from agents.replies import read_time
@@ -15,6 +16,15 @@ from domain.times import LATEST_US
 type _Environment = Annotated[str, Query(max_length=64, description="Only of this environment.")]
 type _From = Annotated[str, Query(alias="from", max_length=40, description="Only since this time.")]
 type _To = Annotated[str, Query(max_length=40, description="Only before this time.")]
+
+
+class PairBody(BaseModel):
+    """Two runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    a: Annotated[str, Field(min_length=1, max_length=191)]
+    b: Annotated[str, Field(min_length=1, max_length=191)]
 
 
 def quality_router(services: Services, gate: Gate) -> APIRouter:
@@ -73,6 +83,11 @@ def quality_router(services: Services, gate: Gate) -> APIRouter:
     ) -> dict[str, Any]:
         """What differs between two runs, and where they first went apart."""
         return await quality_replies.compare_traces(services, a, b)
+
+    @router.post("/compare", dependencies=[Depends(gate.require("ask"))])
+    async def prefer(body: PairBody) -> dict[str, Any]:
+        """Which of two answers to the same question the model judge finds better, asked in both orders."""
+        return await quality_replies.prefer_trace(services, body.a, body.b)
 
     return router
 

@@ -153,6 +153,7 @@ _REVIEW_PATHS: Mapping[ReviewCall, tuple[str, str]] = {
     "comment": ("POST", "/cases/{id}/comment"),
     "reviews": ("GET", "/traces/{trace_id}/reviews"),
     "compare": ("GET", "/review/compare"),
+    "prefer": ("POST", "/review/compare"),
     "flagged": ("GET", "/review/flagged"),
     "settle": ("POST", "/review/flagged/{trace_id}/settle"),
     "stats": ("GET", "/review/stats"),

@@ -143,11 +143,16 @@ class Settings(BaseSettings):
     )
     chat_key: str = Field(default="", description="API key of the server at CAUSEGRAPH_CHAT_URL.")
     plan_model: str = Field(
-        default="", description="Model that understands questions and judges. Empty: CAUSEGRAPH_CHAT_MODEL."
+        default="", description="Model that understands questions and doubts verdicts. Empty: CAUSEGRAPH_CHAT_MODEL."
     )
     explain_model: str = Field(default="", description="Model that writes answers. Empty: CAUSEGRAPH_CHAT_MODEL.")
     fallback_model: str = Field(
         default="", description="Model that is asked where another cannot be used. Empty: the rules answer alone."
+    )
+    judge_model: str = Field(
+        default="none",
+        description="Model that judges each answer after the checks by code, named as CAUSEGRAPH_CHAT_MODEL is. It can only make "
+        "what may be done with an answer stricter.",
     )
     chat_context_tokens: int = Field(
         default=8192, ge=1024, description="Tokens that a model reads at once, its reply included."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-type Role = Literal["plan", "explain"]
+type Role = Literal["plan", "explain", "judge"]
 
 
 def build_embedder(settings: Settings) -> Embedder | None:
@@ -87,19 +87,27 @@ class ChatModels:
         chat = ModelName.read("CAUSEGRAPH_CHAT_MODEL", settings.chat_model, settings)
         plan = ModelName.read("CAUSEGRAPH_PLAN_MODEL", settings.plan_model, settings) or chat
         explain = ModelName.read("CAUSEGRAPH_EXPLAIN_MODEL", settings.explain_model, settings) or chat
+        judge = ModelName.read("CAUSEGRAPH_JUDGE_MODEL", settings.judge_model, settings)
         self._fallback = ModelName.read("CAUSEGRAPH_FALLBACK_MODEL", settings.fallback_model, settings)
-        self._names: dict[Role, ModelName | None] = {"plan": plan, "explain": explain}
+        self._names: dict[Role, ModelName | None] = {"plan": plan, "explain": explain, "judge": judge}
 
     def has(self, role: Role) -> bool:
         """Say whether there is a model for a role."""
         return self._names[role] is not None
+
+    def name_of(self, role: Role) -> str:
+        """Return the setting's word for the model of a role, "" where none is set."""
+        name = self._names[role]
+        return f"{name.kind}:{name.model}" if name else ""
 
     def for_role(self, role: Role) -> tuple[ServedModel, ...]:
         """Return the model of a role and the one to ask where that one fails; empty where none is set."""
         name = self._names[role]
         if name is None:
             return ()
-        return tuple(self._models[one] for one in dict.fromkeys((name, self._fallback)) if one is not None)
+        # What one judge says is not what another would: there is no second one.
+        names = (name,) if role == "judge" else (name, self._fallback)
+        return tuple(self._models[one] for one in dict.fromkeys(names) if one is not None)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Load the models, so that the first question need not wait for it, and hold them until `stop` is set."""

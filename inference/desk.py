@@ -63,6 +63,10 @@ class ModelDesk:
         """Say whether a model is set for a role."""
         return self._models.has(role)
 
+    def name_of(self, role: Role) -> str:
+        """Return which model is set for a role, "" for none."""
+        return self._models.name_of(role)
+
     def room(self, prompt: Prompt, form: type[BaseModel]) -> int:
         """Return about how many characters of text fit into a request."""
         settings = self.budget.settings

@@ -94,7 +94,15 @@ class Ruling:
 
 
 def decide(policy: Policy, signals: Signals) -> Ruling:
-    """Return what a policy makes of signals."""
+    """Return what a policy makes of signals. What a model judge said can only make that stricter, whatever the rules say."""
+    ruling = _decide(policy, signals)
+    if not isinstance(signals.get("model"), Mapping):
+        return ruling
+    unasked = _decide(policy, {**signals, "model": {"asked": False}})
+    return unasked if strictness(unasked.action) > strictness(ruling.action) else ruling
+
+
+def _decide(policy: Policy, signals: Signals) -> Ruling:
     unknown: list[Rule] = []
     match: Rule | None = None
     for rule in policy.rules:

@@ -94,7 +94,7 @@ def read_runs(evaluations: Sequence[Evaluation], reviews: Sequence[TraceReview] 
                 intent=held.intent,
                 outcome=held.outcome,
                 action=held.action,
-                policy=f"{held.policy} {held.policy_version}",
+                policy=f"{held.policy} {held.policy_version}" if held.policy else "none",
                 confidence=held.confidence,
                 scores=kept,
                 passed=said.get(held.trace_id),

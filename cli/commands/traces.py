@@ -21,14 +21,28 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.
 Environment = Annotated[str, typer.Option("--environment", "-e", help="Only of this environment.")]
 Since = Annotated[str, typer.Option("--from", help="Only since this time.")]
 Until = Annotated[str, typer.Option("--to", help="Only before this time.")]
+_PREFERS = {
+    "a": "the first answer is better",
+    "b": "the second answer is better",
+    "same": "neither is better",
+    "inconsistent": "it went by the order in which it saw them",
+    "unsettled": "it did not answer",
+}
 TraceId = Annotated[str, typer.Argument(help="The id of a trace: see `causegraph trace list`.")]
 
 
-def compare(a: TraceId, b: TraceId, as_json: JsonFlag = False) -> None:
+def compare(
+    a: TraceId,
+    b: TraceId,
+    judge: Annotated[bool, typer.Option("--judge", help="Ask the model judge too which answer is better.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Compare two runs: where they first went apart, and what differs in all."""
     from cli.answer import print_table
 
     found = call("compare", {"a": a, "b": b})
+    if judge:
+        found["judge"] = call("prefer", {"a": a, "b": b})
     if as_json:
         print_json(found)
         return
@@ -54,6 +68,9 @@ def compare(a: TraceId, b: TraceId, as_json: JsonFlag = False) -> None:
             console.print(styled(f"{title}: {gap}"), soft_wrap=True)
     only = len(found["evidence_a_only"]), len(found["evidence_b_only"])
     console.print(styled(f"cited by the first only: {only[0]}, by the second only: {only[1]}", "dim"))
+    if judge:
+        told = _PREFERS[found["judge"]["prefers"]]
+        console.print(styled(f"The model judge: {told} ({'; '.join(found['judge']['why'])})", "bold"), soft_wrap=True)
 
 
 def flagged(

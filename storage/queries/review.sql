@@ -112,3 +112,12 @@ UPDATE trace_flag SET settled_us = ?, settled_by = ? WHERE trace_id = ? AND sett
 
 -- name: newest_evaluation
 SELECT COALESCE(MAX(created_us), 0) FROM evaluation
+
+-- name: model_opinion
+SELECT reply FROM model_opinion WHERE input_hash = ?
+
+-- name: insert_model_opinion
+INSERT IGNORE INTO model_opinion (input_hash, model, reply, created_us) VALUES (?, ?, ?, ?)
+
+-- name: drop_model_opinions
+DELETE FROM model_opinion WHERE created_us < ? LIMIT 1000

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from review.opinion import CRITERIA
+
 _LINE = re.compile(r"^data-[0-9a-f]{8} (E\d+)\| (.*)$", re.MULTILINE)
 
 
@@ -13,6 +15,7 @@ def task_of(body: dict[str, Any]) -> str:
     """Say which of our prompts a request holds."""
     system = body["messages"][0]["content"]
     known = {"understand": "You read a question", "word": "You word the result", "doubt": "You review how a program"}
+    known |= {"judge": "You check an answer", "pair": "You compare two answers"}
     return next(name for name, start in known.items() if system.startswith(start))
 
 
@@ -27,6 +30,13 @@ def verdict_of(body: dict[str, Any]) -> str:
     return next(line for line in lines if line.startswith("Verdict: "))
 
 
+def agreeing(body: dict[str, Any], **denied: str) -> dict[str, Any]:
+    """Reply to the prompt that judges: every criterion holds but those that are named, each with a quotation that is there."""
+    lines = [text.partition(": ")[2][:60] for text in records_of(body).values()]
+    said = {name: {"quote": lines[0], "holds": True} for name in CRITERIA}
+    return said | {name: {"quote": quote, "holds": False} for name, quote in denied.items()}
+
+
 def honest(body: dict[str, Any]) -> Any:
     """Reply as a good model would: every sentence is what its record says."""
     match task_of(body):
@@ -34,6 +44,8 @@ def honest(body: dict[str, Any]) -> Any:
             return {"intent": "why", "language": "de", "minutes_ago": -1, "services": []}
         case "doubt":
             return {"opinion": "agree", "why": "none", "look_at": "nothing"}
+        case "judge":
+            return agreeing(body)
     cause = re.search(r"Verdict: \w+\. (\S+) is the", verdict_of(body))
     sentences = [
         {"text": text.split(" | ")[0][:300], "evidence": [short]} for short, text in list(records_of(body).items())[:8]

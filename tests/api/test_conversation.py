@@ -118,3 +118,25 @@ async def test_what_is_looked_up_says_so_where_nothing_is_stored(
     assert body["verdict"]["outcome"] == ""
     assert body["claims"] == []
     assert body["incident_id"] == ""
+
+
+async def test_what_is_looked_up_is_judged_and_counted_too(client: httpx.AsyncClient, incident: str) -> None:
+    asked = {
+        "why": "why does checkout fail?",
+        "count": "how many errors were there in payment?",
+        "calls": "who calls payment?",
+        "code": "where is charge_card defined?",
+    }
+    bodies = {kind: await say(client, incident, f"thr-{incident}-{kind}", text) for kind, text in asked.items()}
+    assert {kind: body["kind"] for kind, body in bodies.items()} == {kind: kind for kind in asked}
+    stats = (await client.get("/review/stats", params={"by": "intent", "environment": incident})).json()
+    assert {group["value"]: group["runs"] for group in stats["groups"]} == dict.fromkeys(asked, 1)
+    for kind, body in bodies.items():
+        trace = (await client.get(f"/traces/{body['trace_id']}")).json()
+        assert (trace["facts"]["intent"], trace["answer"]) == (kind, body["answer"])
+        held = (await client.get(f"/traces/{body['trace_id']}/reviews")).json()["decisions"]
+        assert [(one["action"], one["policy"] != "") for one in held] == [(body["judge"]["action"], kind == "why")]
+    # A policy is tried on what policies decide: nothing that was looked up.
+    policy = "name: p\nrules: []\notherwise: ESCALATE"
+    tried = (await client.post("/policies/dry-run", json={"text": policy, "environment": incident})).json()
+    assert tried["looked_at"] == 1

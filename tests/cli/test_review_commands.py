@@ -20,6 +20,7 @@ from storage.cases import CaseStore
 from storage.database import Database
 from storage.evaluations import EvaluationStore
 from storage.migrate import migrate
+from storage.opinions import OpinionStore
 from storage.policies import PolicyStore
 
 type Run = Callable[..., Result]
@@ -56,7 +57,7 @@ def decide_something(stack: StackHandle, environment: str, trace_id: str, title:
     async def work() -> None:
         database = Database(stack.database_url, 2)
         await migrate(database)
-        rulings = Rulings(PolicyStore(database), EvaluationStore(database), CaseStore(database))
+        rulings = Rulings(PolicyStore(database), EvaluationStore(database), CaseStore(database), OpinionStore(database))
         for outcome, trace in (("CONFIRMED", trace_id), ("INCONCLUSIVE", f"{trace_id[:-1]}f")):
             signals = {
                 "answer": {

@@ -30,7 +30,7 @@ from review.policy import (
 )
 from review.policy_document import built_in_policy, canonical_definition, parse_policy
 
-_FIELDS = ("a", "b", "c.d", "c.e", "f")
+_FIELDS = ("a", "b", "c.d", "c.e", "model.asked", "model.passed")
 _VALUES = st.one_of(st.booleans(), st.integers(-2, 2), st.sampled_from(["x", "y"]), st.just(0.5))
 _COMPARES: st.SearchStrategy[Condition] = st.one_of(
     st.builds(Compare, st.sampled_from(_FIELDS), st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"]), _VALUES),
@@ -71,6 +71,16 @@ def test_no_policy_becomes_more_permissive_without_signals(
     complete = decide(policy, nest(signals))
     partial = decide(policy, nest({name: value for name, value in signals.items() if name not in lost}))
     assert strictness(partial.action) >= strictness(complete.action)
+
+
+@given(_POLICIES, _SIGNALS, st.booleans() | st.none())
+def test_no_policy_becomes_more_permissive_by_what_a_model_says(
+    policy: Policy, signals: dict[str, Any], passed: bool | None
+) -> None:
+    others = nest({name: value for name, value in signals.items() if not name.startswith("model.")})
+    unasked = decide(policy, {**others, "model": {"asked": False}})
+    asked = decide(policy, {**others, "model": {"asked": True} | ({} if passed is None else {"passed": passed})})
+    assert strictness(asked.action) >= strictness(unasked.action)
 
 
 @given(_CONDITIONS, _SIGNALS, st.sets(st.sampled_from(_FIELDS)))
