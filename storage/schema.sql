@@ -13,7 +13,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'alert_status', 0),
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
-  (21, 'review', 0);
+  (21, 'review', 0), (22, 'model_opinions', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
