@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -18,6 +19,7 @@ from agents.code import read_changes
 from agents.code_lines import locate_lines
 from agents.diagnose import settle
 from agents.explainer import explain
+from agents.gathered import Gathered, lay_out, take_stock
 from agents.judge import judge_answer
 from agents.log import read_logs
 from agents.metric import read_metrics
@@ -48,8 +50,8 @@ _SEQUENCE: dict[str, Agent] = {
 SPECIALIST_SECONDS = 20.0
 
 
-def build_graph() -> CompiledStateGraph[State, Deps, State, State]:
-    """Return the compiled graph; it holds no state of its own and serves any number of investigations."""
+def build_graph(saver: BaseCheckpointSaver[str] | None = None) -> CompiledStateGraph[State, Deps, State, State]:
+    """Return the compiled graph. It serves any number of investigations; with a checkpointer, each is a thread of it."""
     graph: StateGraph[State, Deps, State, State] = StateGraph(State, context_schema=Deps)
     graph.add_node("planner", _staged("planner", plan_investigation))
     for name, agent in SPECIALISTS.items():
@@ -65,17 +67,24 @@ def build_graph() -> CompiledStateGraph[State, Deps, State, State]:
     graph.add_edge("runbook", "explainer")
     graph.add_edge("explainer", "judge")
     graph.add_conditional_edges("judge", _after_judge, ["planner", END])
-    return graph.compile()
+    return graph.compile(checkpointer=saver)
 
 
 def _after_judge(state: State) -> str:
     return "planner" if state.get("again") else END
 
 
+async def _work(agent: Agent, state: State, deps: Deps) -> State:
+    before = state.get("gathered") or Gathered()
+    lay_out(before, deps)
+    update = await agent(state, deps)
+    return update | {"gathered": take_stock(before, deps)}
+
+
 def _staged(name: str, agent: Agent) -> Callable[..., Awaitable[Any]]:
     async def node(state: State, runtime: Runtime[Deps]) -> State:
         with current_trace().stage(name):
-            return await agent(state, runtime.context)
+            return await _work(agent, state, runtime.context)
 
     return node
 
@@ -87,7 +96,7 @@ def _guarded(name: str, agent: Agent) -> Callable[..., Awaitable[Any]]:
         with current_trace().stage(name):
             try:
                 async with asyncio.timeout(SPECIALIST_SECONDS):
-                    return await agent(state, runtime.context)
+                    return await _work(agent, state, runtime.context)
             except Exception as exc:
                 unforeseen = None if isinstance(exc, CausegraphError | TimeoutError) else exc
                 logger.warning("An agent failed", exc_info=unforeseen, extra={"agent": name, "reason": str(exc)})

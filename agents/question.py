@@ -32,9 +32,9 @@ _AROUND_US = 15 * MINUTE_US
 class Question:
     """A question as it was asked. `from_us`/`to_us` bound the incident, `at_us` is the moment of asking.
 
-        `about` are services that it means without naming them, as its thread or a model says; `guessed` says that this is no
-    no
-        more than a guess. `run_id` is the run that works on it, so that one that is begun again leaves nothing twice. `language` `language` is that of the question (ISO 639-1), as far as it is known.
+    `about` are services that it means without naming them, as its thread or a model says; `guessed` says that this is no
+    more than a guess. `run_id` is the run that works on it: of one that is begun again nothing is kept twice. `language` is
+    that of the question (ISO 639-1), as far as it is known.
     """
 
     text: str

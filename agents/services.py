@@ -93,24 +93,31 @@ class Services:
     def investigator(self) -> Investigator:
         """The team of agents. Made when first asked for: its import takes seconds, which most commands do not need."""
         from agents.investigate import Investigator
+        from agents.keeping import AnswerKeeper
 
+        keeper = AnswerKeeper(
+            telemetry=self.telemetry,
+            evidence=self.evidence,
+            incidents=self.incidents,
+            conversations=self.conversations,
+            remedy=self.remedy if self.settings.workflow_dir else None,
+            rulings=self.rulings,
+        )
         return Investigator(
             settings=self.settings,
+            database=self.database,
             telemetry=self.telemetry,
             graph=self.graph,
             projection=self.projection,
             spool=self.spool,
             library=self.library,
             conversations=self.conversations,
-            evidence=self.evidence,
-            incidents=self.incidents,
+            keeper=keeper,
             sink=self.traces.sink(),
             models=self.models,
             guard=self.guard,
             code=self.code,
-            remedy=self.remedy if self.settings.workflow_dir else None,
             prompts=self.prompts,
-            rulings=self.rulings,
         )
 
     @cached_property

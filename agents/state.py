@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypedDict
 
+from agents.gathered import Gathered, merge_gathered
 from agents.model_judge import Opinions
 from agents.question import Question, Subject
 from agents.told import Told
@@ -119,9 +120,14 @@ def merge_reports(old: Mapping[str, Report], new: Mapping[str, Report]) -> Mappi
 
 
 class State(TypedDict, total=False):
-    """The state of the LangGraph graph; one writer per key, except the reports."""
+    """The state of the LangGraph graph; one writer per key, except the reports and what was gathered.
+
+    It is kept in checkpoints (`storage/state_bytes.py`), so annotations name every class that a value may be of.
+    `behind` is what was not stored yet at the time of asking.
+    """
 
     question: Question
+    behind: tuple[str, ...]
     round: int
     plan: Plan
     reports: Annotated[Mapping[str, Report], merge_reports]
@@ -138,3 +144,4 @@ class State(TypedDict, total=False):
     judgement: Judgement
     decided: Decided
     again: bool
+    gathered: Annotated[Gathered, merge_gathered]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.state import Plan, Report
@@ -16,10 +16,14 @@ _SIGNALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One thing that is told: `plan`, `finding`, `decision`, `verdict` or `token`."""
+    """One thing that is told: `plan`, `finding`, `decision`, `verdict` or `token`.
+
+    `again` says that the process before this one should have told it.
+    """
 
     name: str
     data: Mapping[str, Any]
+    again: bool = False
 
 
 def tell_update(agent: str, update: Mapping[str, Any] | None) -> Iterator[Told]:
@@ -37,6 +41,18 @@ def tell_update(agent: str, update: Mapping[str, Any] | None) -> Iterator[Told]:
                 yield Told("verdict", {"outcome": held.outcome, "causes": causes, "reasons": list(held.reasons)})
             case Mapping() if name == "reports":
                 yield from (_finding(who, report) for who, report in held.items() if isinstance(report, Report))
+
+
+def tell_left(state: Mapping[str, Any]) -> Iterator[Told]:
+    """Yield what a state that another process left has to tell."""
+    parts = {"planner": "plan", "log": "reports", "diagnosis": "verdict"}
+    for agent, name in parts.items():
+        yield from (replace(told, again=True) for told in tell_update(agent, {name: state.get(name)}))
+
+
+def last_decision(agent: str) -> str:
+    """Return what an agent decided last."""
+    return next((told["what"] for told in reversed(_decisions_of(agent))), "")
 
 
 def tell_tokens(answer: str) -> Iterator[Told]:

@@ -1,8 +1,8 @@
 """Streamed questions as runs of their own: they outlive the connection that asked, and the process that worked on them.
 
 What a run tells is stored before it is sent, so a client that was cut off reads on from its last event. A run whose process died is
-begun again by another, under the same run and trace: an investigation takes seconds and reads nothing later than its question, so
-it comes to the same.
+taken over by another, under the same run and trace, behind the last step of the team that was kept; one that had not come so far is
+begun again. It reads nothing later than its question, so it comes to the same.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ChatRuns:
                 for run_id in await self._store.touch(self._owner):
                     self._stop(run_id)
                 for run in await self._store.take_over(self._owner, LOST_SECONDS, AT_ONCE):
-                    logger.warning("A question of a process that died is begun again.", extra={"run": run.id})
+                    logger.warning("A question of a process that died is taken over.", extra={"run": run.id})
                     self._work_on(run)
                 if time.monotonic() - swept > _KEPT_SECONDS / 168:
                     swept = time.monotonic()
@@ -159,8 +159,10 @@ class ChatRuns:
             await self._store.end(run, status)
 
     async def _investigate(self, run: ChatRun) -> str:
+        told: set[tuple[str, str]] = set()
         if run.segment:  # its process may have died just after the last event
             async for event in self._stored(run.id, 0):
+                told.add((event.name, str(event.data.get("agent", ""))))
                 if event.name in _ENDS:
                     return _ENDS[event.name]
         if run.status == "cancelling":
@@ -172,7 +174,7 @@ class ChatRuns:
             match part:
                 case Progress():
                     await self._tell(run, "progress", {"agent": part.agent, "text": part.text})
-                case Told():
+                case Told() if not (part.again and (part.name, str(part.data.get("agent", ""))) in told):
                     await self._tell(run, part.name, part.data)
                 case Answer():
                     for piece in tell_tokens(part.body["answer"]):

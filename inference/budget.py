@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from domain.errors import BudgetSpent
 from domain.settings import Settings
 
 _LEAST_SECONDS = 1.0
 _MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What models took so far."""
+
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
 
 
 class Budget:
@@ -23,6 +35,18 @@ class Budget:
     def tokens(self) -> int:
         """Tokens read and written."""
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def spent(self) -> Spent:
+        """All of it at once."""
+        return Spent(self.seconds, self.prompt_tokens, self.completion_tokens, self.cost)
+
+    def count_from(self, spent: Spent) -> None:
+        """Go on from what was spent already; never back."""
+        self.seconds = max(self.seconds, spent.seconds)
+        self.prompt_tokens = max(self.prompt_tokens, spent.prompt_tokens)
+        self.completion_tokens = max(self.completion_tokens, spent.completion_tokens)
+        self.cost = max(self.cost, spent.cost)
 
     @property
     def seconds_left(self) -> float:

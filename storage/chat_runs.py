@@ -74,8 +74,14 @@ class ChatRunStore:
         return [ChatEvent(int(row[0]), str(row[1]), json.loads(row[2])) for row in rows]
 
     async def end(self, run: ChatRun, status: str) -> None:
-        """Say how a run ended, unless somebody else works on it by now."""
-        await self._database.execute("end_chat_run", (status, _now(), run.id, run.owner))
+        """Say how a run ended and forget the states it went through, unless somebody else works on it by now."""
+
+        def end(tx: Transaction) -> None:
+            if tx.execute("end_chat_run", (status, _now(), run.id, run.owner)):
+                for query in ("drop_checkpoints", "drop_checkpoint_blobs", "drop_checkpoint_writes"):
+                    tx.execute(query, (run.id,))
+
+        await self._database.transaction(end)
 
     async def cancel(self, run_id: str) -> bool:
         """Ask whoever works on a run to stop; False if nobody does any more."""

@@ -6,19 +6,23 @@ the library knows to be harmless, are made again from what is stored.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncmy
 from asyncmy.errors import Error
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.mysql.asyncmy import AsyncMySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from domain.errors import StorageError
 from storage.database import QUERIES, Database, translate_error
+from storage.state_bytes import StateBytes, classes_in
 
+logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5
 
 
@@ -30,6 +34,23 @@ async def open_checkpoints(database: Database, *kept: type) -> AsyncIterator[Bas
     next call. Its methods raise StorageError.
     """
     allowed = [(held.__module__, held.__qualname__) for held in kept]
+    async with _open_pool(database) as pool:
+        yield _Saver(pool, serde=JsonPlusSerializer(allowed_msgpack_modules=allowed))
+
+
+@asynccontextmanager
+async def open_state(database: Database, state: type) -> AsyncIterator[BaseCheckpointSaver[str]]:
+    """Provide a checkpointer for a graph whose state is of an annotated class; everything comes back as it was.
+
+    What cannot be written ends nothing: the run goes on, and from then on nothing more of it is kept. Reading raises
+    StorageError, also for what another version of the classes wrote.
+    """
+    async with _open_pool(database) as pool:
+        yield _PatientSaver(pool, serde=StateBytes(classes_in(state)))
+
+
+@asynccontextmanager
+async def _open_pool(database: Database) -> AsyncIterator[Any]:
     pool: Any = asyncmy.create_pool(
         minsize=0,
         maxsize=1,
@@ -39,7 +60,7 @@ async def open_checkpoints(database: Database, *kept: type) -> AsyncIterator[Bas
         **database.address,
     )
     async with pool as opened:
-        yield _Saver(opened, serde=JsonPlusSerializer(allowed_msgpack_modules=allowed))
+        yield opened
 
 
 class _Saver(AsyncMySaver):
@@ -50,6 +71,41 @@ class _Saver(AsyncMySaver):
                 yield cursor
         except (Error, OSError) as exc:
             raise _translate(exc) from exc
+
+
+class _PatientSaver(_Saver):
+    """Keeps what it can. What is behind a gap is not kept: a run is taken up at the last state that is whole."""
+
+    _lost = False
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        if not self._lost:
+            try:
+                return await super().aput(config, checkpoint, metadata, new_versions)
+            except StorageError as exc:
+                self._lose(config, exc)
+        place = {**config["configurable"], "checkpoint_id": checkpoint["id"]}
+        return {"configurable": {name: place[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id")}}
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        if not self._lost:
+            try:
+                await super().aput_writes(config, writes, task_id, task_path)
+            except StorageError as exc:
+                self._lose(config, exc)
+
+    def _lose(self, config: RunnableConfig, exc: StorageError) -> None:
+        self._lost = True
+        facts = {"run": config["configurable"]["thread_id"], "reason": str(exc)}
+        logger.warning("The state of a run is no longer kept.", extra=facts)
 
 
 def _translate(exc: Exception) -> StorageError:

@@ -6,19 +6,25 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 
+from agents import graph as team
 from agents.investigate import Investigator
 from agents.replies import make_question
 from agents.services import Services
+from agents.state import State
 from api import runs as chat_runs
 from api.runs import ChatRuns
 from storage.chat_runs import ChatRun, ChatRunStore
+from storage.checkpoints import open_state
+from storage.conversations import Focus
 from tests.inference.fake_ollama import FakeOllama, Fault, running
 from tests.serving import Serve
 
@@ -141,6 +147,76 @@ async def test_a_run_of_a_process_that_died_is_begun_again_once(
     assert told[-1][2]["trace_id"] == run_id
     trace = (await client.get(f"/traces/{run_id}")).json()
     assert trace["segments"] >= 2
+
+
+async def test_a_run_goes_on_behind_the_last_step_of_the_process_that_died(
+    client: httpx.AsyncClient, services: Services, incident: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def hang(state: Any, deps: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def tell_but_no_verdict(run: ChatRun, name: str, data: Any) -> None:
+        if name != "verdict":
+            await ChatRuns._tell(first, run, name, data)
+
+    first, second = ChatRuns(services), ChatRuns(services)
+    question = make_question(QUESTION, incident)
+    with monkeypatch.context() as dying:
+        dying.setitem(team._SEQUENCE, "runbook", hang)
+        dying.setattr(first, "_tell", tell_but_no_verdict)
+        run_id = await first.start(question)
+        await asyncio.wait_for(reached.wait(), 60)
+        left = first._tasks[run_id]
+        left.cancel()
+        await asyncio.wait([left])
+    # Others may have taken over what the tests before this one left.
+    taken = [run for run in await second._store.take_over(second._owner, 0.0, 50) if run.id == run_id]
+    second._work_on(taken[0])
+    events = [event async for event in second.follow(run_id)]
+    agents = [event.data["agent"] for event in events if event.name == "progress"]
+    assert len(agents) == len(set(agents)) == len(team.SPECIALISTS) + len(team._SEQUENCE) + 1
+    trace = (await client.get(f"/traces/{run_id}")).json()
+    begun = [stage["name"] for stage in trace["stages"]]
+    assert (trace["segments"], begun.count("planner"), begun.count("runbook")) == (2, 1, 2)
+    whole = [event async for event in second.follow(await second.start(question))]
+    for name in ("run", "progress", "plan", "finding", "verdict", "answer"):
+        assert sum(e.name == name for e in events) == sum(e.name == name for e in whole), name
+    for part in ("answer", "verdict", "claims", "judge", "runbook", "window"):
+        assert events[-1].data[part] == whole[-1].data[part], part
+    await asyncio.gather(*second._tasks.values())
+    async with open_state(services.database, State) as saver:
+        assert await saver.aget_tuple({"configurable": {"thread_id": run_id}}) is None
+
+
+async def test_what_another_version_left_begins_anew(
+    client: httpx.AsyncClient, services: Services, incident: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = ChatRuns(services)
+    question = replace(make_question(QUESTION, incident), run_id=f"trc_older_{time.time_ns()}")
+    config: RunnableConfig = {"configurable": {"thread_id": question.run_id, "checkpoint_ns": ""}}
+    async with open_state(services.database, Older) as saver:
+        written: Checkpoint = empty_checkpoint() | {
+            "channel_values": {"plan": {"kept": 1}},
+            "channel_versions": {"plan": "1"},
+        }
+        await saver.aput(config, written, {}, {"plan": "1"})
+    held = asdict(question)
+    run = ChatRun(question.run_id, incident, "", "running", runs._owner, 1, question.at_us, held)
+    await runs._store.begin(run)
+    runs._work_on(run)
+    events = [event async for event in runs.follow(run.id)]
+    assert events[-1].name == "answer"
+    assert "A run that was left begins anew." in caplog.messages
+    await asyncio.gather(*runs._tasks.values())
+
+
+class Older(TypedDict):
+    """A state as another version had it."""
+
+    plan: Focus
 
 
 @pytest.fixture(scope="module")

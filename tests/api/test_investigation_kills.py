@@ -1,0 +1,57 @@
+"""kill -9 from the first step of an investigation to the last: another process goes on behind the last step, and the answer is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.graph import SPECIALISTS
+from cli.stack import StackHandle
+from storage.database import Database
+
+ROOT = Path(__file__).parents[2]
+TEAM = {"planner", *SPECIALISTS, "diagnosis", "lines", "runbook", "explainer", "judge"}
+
+
+def settled(answer: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on when and how often it was asked."""
+    changing = ("trace_id", "thread_id", "incident_id", "turn", "budget")
+    return {name: held for name, held in answer.items() if name not in changing}
+
+
+@pytest.mark.long
+async def test_an_investigation_goes_on_wherever_it_is_killed(
+    stack: StackHandle, database: Database, tmp_path: Path, incident: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.agents.dying_investigations", str(tmp_path), stack.database_url, stack.graph_url,
+        incident, str(time.time_ns() // 1000),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 600)
+    assert process.returncode == 0, err.decode()[-4000:]
+    lives = [json.loads(line) for line in out.splitlines()]
+    killed: Sequence[Any] = [life for life in lives if life["died"]]
+    assert len(killed) > 8 and not lives[-1]["died"]
+    whole = settled(lives[-1]["answer"])
+    assert whole["verdict"]["causes"][0]["service"] == "payment"
+    for life in killed:
+        told = f"killed at point {life['point']}: {life['before']}, then {life['after']}"
+        assert settled(life["answer"]) == whole, told
+        # The last one may have died with its words on its lips.
+        assert len(TEAM - {*life["before"], *life["after"]}) <= 1, told
+    # The later it died, the less was left to do; in the end nothing.
+    left = [len(life["after"]) for life in killed]
+    assert left[0] == len(TEAM) and left[-1] <= 1, left
+    assert any(SPECIALISTS.keys() & {*life["before"]} and SPECIALISTS.keys() & {*life["after"]} for life in killed)
