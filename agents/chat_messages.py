@@ -18,6 +18,7 @@ _OUTCOMES = {
 }
 _CLAIMS = 8
 _IDS = 4
+_STEPS = 20
 
 
 def answer_message(body: Mapping[str, Any], public_url: str = "", *, whole: bool = False) -> ChatMessage:
@@ -62,6 +63,39 @@ def incident_message(line: Mapping[str, Any], life: Mapping[str, Any], public_ur
     return ChatMessage(show_plain(f"{title} is {life['status']}"), tuple(parts), tuple(_links(life["id"], public_url)))
 
 
+_ENDS = {
+    "proposed": "Approve it anew",
+    "verified": "Verified",
+    "undone": "It did not help and was taken back",
+    "failed": "It failed",
+    "stuck": "A person must look",
+    "refused": "Nothing was begun",
+    "rejected": "Rejected",
+    "expired": "Nobody decided in time",
+}
+
+
+def run_message(run: Mapping[str, Any], incident_status: str, public_url: str = "") -> ChatMessage:
+    """Return how a run goes on: what became of it, each step that was begun, and the incident's state ('' for none)."""
+    heading = f"{_ENDS.get(run['status'], run['status'])}: {run['title'] or run['id']}"
+    parts = [Part("heading", heading), Part("text", str(run["reason"]))]
+    parts += [
+        Part("quote", f"{'undo: ' if step['part'] == 'undo' else ''}{step['name']}: {step['status']}. {step['result']}")
+        for step in run["done"][:_STEPS]
+    ]
+    facts = [f"incident {run['incident_id']} is {incident_status}"] if incident_status else []
+    parts.append(Part("facts", " · ".join([*facts, f"run {run['run_id']}"])))
+    waits = run["status"] == "proposed"
+    parts += _remedy_parts({"workflow": run}) if waits else []
+    buttons = [*(_approval_buttons(run) if waits else []), *_links(str(run["incident_id"]), public_url)]
+    return ChatMessage(show_plain(heading), tuple(parts), tuple(buttons))
+
+
+def shown_run(body: Mapping[str, Any]) -> str:
+    """Return the id of the run that an answer's message shows, '' for none."""
+    return str((body.get("workflow") or {}).get("run_id") or "")
+
+
 def plain_message(text: str) -> ChatMessage:
     """Return a message of one sentence."""
     return ChatMessage(show_plain(text), (Part("text", text),))
@@ -94,11 +128,7 @@ def _remedy_parts(body: Mapping[str, Any]) -> list[Part]:
 
 def _answer_buttons(body: Mapping[str, Any], public_url: str) -> Sequence[Button]:
     incident_id = str(body["incident_id"])
-    buttons = []
-    workflow = body.get("workflow")
-    if workflow and workflow.get("approval_id"):
-        value = json.dumps({"approval_id": workflow["approval_id"], "digest": workflow["digest"]})
-        buttons += [Button("approve", "Approve", value), Button("reject", "Reject", value)]
+    buttons = _approval_buttons(body.get("workflow") or {})
     if not incident_id:  # it was looked up: there is no verdict to judge
         return buttons
     buttons += [
@@ -109,7 +139,14 @@ def _answer_buttons(body: Mapping[str, Any], public_url: str) -> Sequence[Button
     return [*buttons, *_links(incident_id, public_url)]
 
 
+def _approval_buttons(workflow: Mapping[str, Any]) -> list[Button]:
+    if not workflow.get("approval_id"):
+        return []
+    value = json.dumps({"approval_id": workflow["approval_id"], "digest": workflow["digest"]})
+    return [Button("approve", "Approve", value), Button("reject", "Reject", value)]
+
+
 def _links(incident_id: str, public_url: str) -> list[Button]:
-    if not public_url:
+    if not public_url or not incident_id:
         return []
     return [Button("open", "Open", f"{public_url.rstrip('/')}/ui/incidents/{quote(incident_id, safe='')}")]

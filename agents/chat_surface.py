@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from domain.remedy import Actor
@@ -51,6 +51,44 @@ class ChatMessage:
     buttons: tuple[Button, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What somebody said or clicked in a chat, as its queue holds it.
+
+    `home` is the team of whoever it was, where it may be another one than the chat's; `mentioned` says that it was said to us.
+    `message_id` is the message with the button, or what was written. `reply_url` is where this one person can be answered
+    for a while, and `shown` is what the clicked message looks like, for chats that need it to change the message.
+    """
+
+    kind: Literal["question", "click"]
+    user: str
+    channel: str
+    thread: str = ""
+    message_id: str = ""
+    team: str = ""
+    home: str = ""
+    mentioned: bool = True
+    text: str = ""
+    button: str = ""
+    value: str = ""
+    reply_url: str = ""
+    shown: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Return where to answer."""
+        return Place(self.channel, self.thread)
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return it for a queue."""
+        return asdict(self)
+
+    @classmethod
+    def of_payload(cls, payload: Mapping[str, Any]) -> Heard:
+        """Return what a queue held."""
+        return cls(**payload)
+
+
 class ChatSurface(Protocol):
     """A way to people. Every method raises ChatError where the other side cannot be reached or refuses."""
 
@@ -65,18 +103,45 @@ class ChatSurface(Protocol):
         ...
 
 
+class Conversation(ChatSurface, Protocol):
+    """A chat in which people also ask and decide."""
+
+    async def whisper(self, heard: Heard, message: ChatMessage) -> None:
+        """Tell something to nobody but whoever was heard; where a chat cannot do that, it is said where they were heard."""
+        ...
+
+    async def settle(self, heard: Heard, told: str) -> None:
+        """Take the buttons off the message that was clicked, and say what was decided."""
+        ...
+
+
+class Decided(Protocol):
+    """An approval after a decision."""
+
+    @property
+    def status(self) -> str:
+        """`pending` while it needs more people."""
+        ...
+
+
 class Approvals(Protocol):
     """Where a click on approve or reject ends: one durable record, which every way in shows a view of."""
 
     async def decide(
         self, approval_id: str, decision: Literal["approve", "reject"], actor: Actor, *, digest: str, reason: str = ""
-    ) -> Any:
+    ) -> Decided:
         """Decide on exactly what `digest` names. Raises NotFound, and ApprovalError for whoever may not."""
         ...
 
 
 async def post_once(
-    store: ChatStore, surface: ChatSurface, key: str, place: Place, message: ChatMessage, incident_id: str = ""
+    store: ChatStore,
+    surface: ChatSurface,
+    key: str,
+    place: Place,
+    message: ChatMessage,
+    incident_id: str = "",
+    run_id: str = "",
 ) -> PostedMessage:
     """Post a message, or bring the one that was posted under this key up to date; return where it is.
 
@@ -88,7 +153,8 @@ async def post_once(
         return known
     message_id = await surface.post(place, message)
     thread = place.thread or message_id
-    posted = PostedMessage(surface.name, key, place.channel, thread, message_id, incident_id, time.time_ns() // 1000)
+    now_us = time.time_ns() // 1000
+    posted = PostedMessage(surface.name, key, place.channel, thread, message_id, incident_id, now_us, run_id)
     await store.note(posted)
     return posted
 

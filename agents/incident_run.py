@@ -85,11 +85,12 @@ class IncidentRun:
         return Nearness((edge.source, edge.target) for edge in calls).beside(services)
 
 
-async def announce(services: Services, incident_id: str, what: str) -> None:
-    """Leave word for the chats, if there are any: `what` happened to an incident."""
+async def announce(services: Services, incident_id: str, what: str, **details: str) -> None:
+    """Leave word for the chats, if there are any: `what` happened to an incident, with what else is to be told of it."""
     if services.settings.announces:
         queue = JobQueue(services.database, ANNOUNCEMENTS)
-        await queue.enqueue({"incident_id": incident_id, "what": what.partition(" ")[0]}, key=f"{incident_id} {what}")
+        told = {"incident_id": incident_id, "what": what.partition(" ")[0], **details}
+        await queue.enqueue(told, key=f"{incident_id} {what}")
 
 
 async def recall(services: Services, log: IncidentLog, incident_id: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class RunState(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class RunDeps:
-    """What a run works with. `tell` is told how a run that changed something ended."""
+    """What a run works with. `tell` is told how a run ended, and when it needs another approval (`proposed`)."""
 
     runs: WorkflowStore
     approvals: ApprovalStore
@@ -131,6 +131,8 @@ async def _prepare(state: RunState, deps: RunDeps) -> RunState:
         needed=policy.approvals,
         seconds=policy.expires_minutes * 60,
     )
+    if plans > 1:
+        await deps.tell(run, "proposed", state.get("reason", ""))
     tainted = sorted(name for name, held in given.items() if held.tainted)
     current_trace().decide(
         f"propose workflow {run.workflow_id}",
@@ -143,7 +145,7 @@ async def _prepare(state: RunState, deps: RunDeps) -> RunState:
         await deps.approvals.decide(
             approval.id, "approve", _POLICY, digest=approval.digest, why_not=lambda _: "", reason="by policy"
         )
-    return {"approval_id": approval.id, "plans": plans, "next": "approve"}
+    return {"approval_id": approval.id, "plans": plans, "next": "approve", "reason": ""}
 
 
 async def _approve(state: RunState, deps: RunDeps) -> RunState:
@@ -177,7 +179,7 @@ async def _check(state: RunState, deps: RunDeps) -> RunState:
         if changed:
             await deps.approvals.note(approval.id, "check", False, changed)
             current_trace().decide("ask for a new approval", changed, 1.0, inputs={"run": run.id})
-            return {"next": "prepare"}
+            return {"next": "prepare", "reason": changed}
     policy = deps.operator.policy
     problem = await deps.runs.begin(
         run.id, approval.id, approval.digest, most_running=policy.running, most_per_hour=policy.per_hour
@@ -265,8 +267,7 @@ async def _end(state: RunState, deps: RunDeps) -> RunState:
     """Record how it ended, and let the incident know."""
     run = await deps.runs.get(state["run_id"])
     outcome, reason = state["outcome"], state.get("reason", "")
-    if run.status == "running":
-        await deps.tell(run, outcome, reason)
+    await deps.tell(run, outcome, reason)
     await deps.runs.end(run.id, outcome, reason)
     current_trace().decide(f"the run ends: {outcome}", reason, 1.0, inputs={"run": run.id})
     return {}

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from domain.errors import CausegraphError, NotFound
-from domain.incident import EventKind, IncidentStatus, TimelineEvent, may_become
+from domain.incident import EventKind, IncidentStatus, LiveIncident, TimelineEvent, may_become
 from ingest.sources import Sources
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
+    from storage.incident_log import IncidentLog
     from storage.incidents import IncidentStore
     from storage.keys import KeyStore
     from storage.prompt_keeper import PromptKeeper
@@ -140,14 +141,20 @@ class Services:
         )
 
     async def _tell_incident(self, run: WorkflowRun, outcome: RunStatus, reason: str) -> None:
-        """Write into an incident what a workflow did; one whose fix is verified is closed, or resolved while alerts fire."""
+        """Write into an incident how a run goes on, and tell the chats that show it; one whose fix is verified is closed,
+        or resolved while alerts fire."""
+        from agents.incident_run import announce
         from storage.incident_log import IncidentLog
 
         log, now_us = IncidentLog(self.database), time.time_ns() // 1000
-        try:
-            incident = await log.get(run.incident_id)
-        except NotFound:
-            return
+        with suppress(NotFound):  # it was asked for without an incident
+            await self._note_outcome(log, await log.get(run.incident_id), run, outcome, reason, now_us)
+        what = f"run {run.id} {outcome} {now_us if outcome == 'proposed' else ''}"
+        await announce(self, run.incident_id, what, run_id=run.id, status=outcome, reason=reason)
+
+    async def _note_outcome(
+        self, log: IncidentLog, incident: LiveIncident, run: WorkflowRun, outcome: RunStatus, reason: str, now_us: int
+    ) -> None:
         text, facts = f"workflow {run.workflow_id}: {outcome}, {reason}", {"run_id": run.id}
         helped = outcome == "verified"
         await log.note(TimelineEvent(incident.id, now_us, "helped" if helped else "action", text, details=facts))

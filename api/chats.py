@@ -25,9 +25,12 @@ class Chats:
         settings = services.settings
         self.slack = Slack(services, desk, approvals) if settings.slack_bot_token else None
         told: list[tuple[ChatSurface, Place]] = [(hook, Place()) for hook in read_hooks(settings.chat_webhooks)]
-        if self.slack is not None and settings.slack_channel:
-            told.insert(0, (self.slack.surface, Place(settings.slack_channel)))
-        self.announcer = Announcer(services, told) if told else None
+        surfaces = [surface for surface, _ in told]
+        if self.slack is not None:
+            surfaces.insert(0, self.slack.surface)
+            if settings.slack_channel:
+                told.insert(0, (self.slack.surface, Place(settings.slack_channel)))
+        self.announcer = Announcer(services, told, surfaces) if surfaces else None
 
     def router(self) -> APIRouter:
         """Return the addresses that chats send to."""

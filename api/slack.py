@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 from agents.chat_surface import Approvals
 from agents.services import Services
 from api.chat import Desk
+from api.chat_desk import ChatDesk, queue_of
 from domain.errors import SettingsError
-from storage.jobs import JobQueue, run_worker
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncApp
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from api.slack_surface import SlackSurface
 
 logger = logging.getLogger(__name__)
-
-_STOP_SECONDS = 5.0
 
 
 class Slack:
@@ -37,8 +34,7 @@ class Slack:
                 "CAUSEGRAPH_SLACK_APP_TOKEN (socket mode)."
             )
         try:
-            from api.slack_app import QUEUE, build_slack_app
-            from api.slack_desk import SlackDesk
+            from api.slack_app import build_slack_app
             from api.slack_surface import SlackSurface, make_client
         except ImportError as exc:
             raise SettingsError(
@@ -46,10 +42,16 @@ class Slack:
             ) from exc
         client = make_client(settings.slack_bot_token, settings.slack_api_url)
         self._settings = settings
-        self._queue = JobQueue(services.database, QUEUE, lease_seconds=120.0)
         self.surface: SlackSurface = SlackSurface(client)
-        self.app: AsyncApp = build_slack_app(settings, client, self._queue)
-        self._desk = SlackDesk(services, desk, self.surface, approvals)
+        self.app: AsyncApp = build_slack_app(settings, client, queue_of(services, self.surface.name))
+        self._desk = ChatDesk(
+            services,
+            desk,
+            self.surface,
+            approvals,
+            roles=settings.slack_roles,
+            environments=settings.slack_environments,
+        )
 
     def router(self) -> APIRouter:
         """Return the address for events, commands and clicks; none in socket mode alone."""
@@ -74,19 +76,13 @@ class Slack:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Answer what comes in, and keep the socket open in socket mode, for as long as the block lasts."""
-        stop = asyncio.Event()
-        workers = [asyncio.create_task(run_worker(self._queue, self._desk.work, stop)) for _ in range(2)]
         handler = await self._connect()
         try:
-            yield
+            async with self._desk.answering():
+                yield
         finally:
             if handler is not None:
                 await handler.close_async()
-            stop.set()
-            _, late = await asyncio.wait(workers, timeout=_STOP_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _connect(self) -> Any:
         if not self._settings.slack_app_token:

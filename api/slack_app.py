@@ -6,6 +6,7 @@ Slack before the acknowledgement; a retry has the key of the first delivery and 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,13 +17,13 @@ from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
+from agents.chat_surface import Heard
 from domain.errors import StorageError
 from domain.settings import Settings
 from storage.jobs import JobQueue
 
 logger = logging.getLogger(__name__)
 
-QUEUE = "slack"
 _MENTION = re.compile(r"<@[A-Z0-9]+(?:\|[^>]*)?>")
 _HELP = "Ask a question: `/causegraph why did checkout fail at 10:42?`"
 
@@ -45,7 +46,7 @@ def build_slack_app(settings: Settings, client: AsyncWebClient, queue: JobQueue)
     for event in ("app_mention", "message"):
         app.event(event, middleware=[take.event])(_done)
     app.command(re.compile("^/"))(take.command)
-    app.action(re.compile("^cg_"))(take.click)
+    app.action(re.compile("^cg_"), middleware=[take.click])(_done)
     return app
 
 
@@ -61,20 +62,21 @@ class _Intake:
         """Keep a mention, a direct message or a reply in a thread; what else is said in channels is nobody's business."""
         event: Mapping[str, Any] = body.get("event", {})
         if _is_for_us(event):
-            asked = {
-                "kind": "question",
-                "team": str(body.get("team_id", "")),
-                "user": str(event.get("user", "")),
-                "home": str(event.get("user_team") or event.get("team") or body.get("team_id", "")),
-                "channel": str(event.get("channel", "")),
-                "ts": str(event.get("ts", "")),
-                "thread": str(event.get("thread_ts") or event.get("ts", "")),
-                "mentioned": event.get("type") == "app_mention" or event.get("channel_type") == "im",
-                "text": plain_words(str(event.get("text", ""))),
-            }
+            team, ts = str(body.get("team_id", "")), str(event.get("ts", ""))
+            heard = Heard(
+                kind="question",
+                user=str(event.get("user", "")),
+                channel=str(event.get("channel", "")),
+                thread=str(event.get("thread_ts") or ts),
+                message_id=ts,
+                team=team,
+                home=str(event.get("user_team") or event.get("team") or team),
+                mentioned=event.get("type") == "app_mention" or event.get("channel_type") == "im",
+                text=plain_words(str(event.get("text", ""))),
+            )
             # A mention in a channel that we read comes as two events, each with an id of its own: the message is one.
-            key = f"{asked['team']} {asked['channel']} {asked['ts']} {asked['mentioned']}"
-            if (refused := await self._keep(asked, key)) is not None:
+            key = f"{heard.team} {heard.channel} {ts} {heard.mentioned}"
+            if (refused := await self._keep(heard, key)) is not None:
                 return refused
         return await next()
 
@@ -84,49 +86,49 @@ class _Intake:
         if not text:
             await ack(_HELP)
             return
-        asked = {
-            "kind": "question",
-            "team": str(body.get("team_id", "")),
-            "user": str(body.get("user_id", "")),
-            "home": str(body.get("team_id", "")),
-            "channel": str(body.get("channel_id", "")),
-            "ts": "",
-            "thread": "",
-            "mentioned": True,
-            "text": text,
-        }
-        if await self._keep(asked, f"command {body.get('trigger_id', '')}") is not None:
+        heard = Heard(
+            kind="question",
+            user=str(body.get("user_id", "")),
+            channel=str(body.get("channel_id", "")),
+            team=str(body.get("team_id", "")),
+            home=str(body.get("team_id", "")),
+            text=text,
+            reply_url=str(body.get("response_url", "")),
+        )
+        if await self._keep(heard, f"command {body.get('trigger_id', '')}") is not None:
             await ack("This cannot be taken just now: please try again in a minute.")
             return
         await ack(f"Looking into it: {text[:200]}".replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
-    async def click(self, ack: Callable[..., Awaitable[Any]], body: Mapping[str, Any]) -> None:
+    async def click(self, body: Mapping[str, Any]) -> BoltResponse:
         """Keep a click; the reply to it is empty, since any text would replace the message."""
         action: Mapping[str, Any] = (body.get("actions") or [{}])[0]
         message: Mapping[str, Any] = body.get("message") or {}
         container: Mapping[str, Any] = body.get("container") or {}
         button = str(action.get("action_id", "")).removeprefix("cg_")
-        clicked: dict[str, Any] = {
-            "kind": "click",
-            "team": str((body.get("team") or {}).get("id", "")),
-            "user": str((body.get("user") or {}).get("id", "")),
-            "home": str((body.get("user") or {}).get("team_id", "")),
-            "channel": str((body.get("channel") or {}).get("id") or container.get("channel_id", "")),
-            "ts": str(message.get("ts") or container.get("message_ts", "")),
-            "thread": str(message.get("thread_ts") or message.get("ts") or container.get("message_ts", "")),
-            "button": button,
-            "value": str(action.get("value", ""))[:2000],
-            "blocks": message.get("blocks") or [],
-        }
-        if not button.startswith("open"):
-            key = f"click {clicked['user']} {action.get('action_ts', '')} {button} {clicked['ts']}"
-            await self._keep(clicked, key)
-        await ack()
+        ts = str(message.get("ts") or container.get("message_ts", ""))
+        heard = Heard(
+            kind="click",
+            user=str((body.get("user") or {}).get("id", "")),
+            channel=str((body.get("channel") or {}).get("id") or container.get("channel_id", "")),
+            thread=str(message.get("thread_ts") or container.get("thread_ts") or ts),
+            message_id=ts,
+            team=str((body.get("team") or {}).get("id", "")),
+            home=str((body.get("user") or {}).get("team_id", "")),
+            button=button,
+            value=str(action.get("value", ""))[:2000],
+            reply_url=str(body.get("response_url", "")),
+            shown=json.dumps(message.get("blocks") or []),
+        )
+        if button.startswith("open"):
+            return BoltResponse(status=200)
+        refused = await self._keep(heard, f"click {heard.user} {action.get('action_ts', '')} {button} {ts}")
+        return refused or BoltResponse(status=200)
 
-    async def _keep(self, payload: Mapping[str, Any], key: str) -> BoltResponse | None:
+    async def _keep(self, heard: Heard, key: str) -> BoltResponse | None:
         """Write to the queue; return what to answer where that fails, so that Slack sends it again."""
         try:
-            await self._queue.enqueue(payload, key=key)
+            await self._queue.enqueue(heard.to_payload(), key=key)
         except StorageError as exc:
             logger.error("Something from Slack was not kept", extra={"reason": str(exc)})
             return BoltResponse(status=503, body="")

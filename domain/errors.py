@@ -36,6 +36,7 @@
     ├── ActionError               an action of a workflow failed, or what it did is not known
     │   └── ActionRefused         an action was not begun: it is not allowed, or not like this
     ├── ChatError                a chat or a tracker cannot be reached, or refuses
+    │   └── ChatClosed            the chat lets us not post in that channel
     ├── ApprovalError             an approval cannot be given or used (any more)
     ├── NotFound                  no such record
     └── AccessError               no key, a wrong key, or a key without the needed role
@@ -191,6 +192,10 @@ class ActionRefused(ActionError):
 
 class ChatError(CausegraphError):
     """A chat or a tracker cannot be reached, or refuses: check its settings in docs/triggers.md."""
+
+
+class ChatClosed(ChatError):
+    """We may not post in this channel: invite the app to it."""
 
 
 class ApprovalError(CausegraphError):

@@ -325,8 +325,8 @@ class Settings(BaseSettings):
 
     @property
     def announces(self) -> bool:
-        """Whether any chat is told of incidents."""
-        return bool((self.slack_bot_token and self.slack_channel) or self.chat_webhooks.strip())
+        """Whether any chat is told of incidents, or of runs that were shown there."""
+        return bool(self.slack_bot_token or self.chat_webhooks.strip())
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -11,7 +11,8 @@ from storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class PostedMessage:
-    """A message as it was posted. `key` says what it is about, `thread` is the message that its thread begins with."""
+    """A message as it was posted. `key` says what it is about, `thread` is the message that its thread begins with, and
+    `run_id` is the run of a workflow that it shows, if any."""
 
     surface: str
     key: str
@@ -20,6 +21,7 @@ class PostedMessage:
     message_id: str
     incident_id: str
     posted_us: int
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class ChatStore:
         rows = await self._database.fetch("chat_message_by_key", (surface, _name(key)))
         if not rows:
             return None
-        channel, thread, message_id, incident_id, posted_us = rows[0]
-        return PostedMessage(surface, key, str(channel), str(thread), str(message_id), str(incident_id), int(posted_us))
+        channel, thread, message_id, incident_id, posted_us, run_id = rows[0]
+        place = (str(channel), str(thread), str(message_id))
+        return PostedMessage(surface, key, *place, str(incident_id), int(posted_us), str(run_id))
 
     async def note(self, message: PostedMessage) -> None:
         """Remember a message; the first one under a key stays."""
@@ -54,12 +57,18 @@ class ChatStore:
             message.message_id,
             message.incident_id,
             message.posted_us,
+            message.run_id,
         )
         await self._database.execute("put_chat_message", row)
 
-    async def note_incident(self, surface: str, key: str, incident_id: str) -> None:
-        """Note which incident a posted message is about."""
-        await self._database.execute("put_chat_incident", (incident_id, surface, _name(key)))
+    async def note_subject(self, surface: str, key: str, incident_id: str, run_id: str) -> None:
+        """Note which incident a posted message is about, and the run that it shows, if any."""
+        await self._database.execute("put_chat_subject", (incident_id, run_id, surface, _name(key)))
+
+    async def threads_of_run(self, surface: str, run_id: str) -> list[tuple[str, str]]:
+        """Return the threads (channel, thread) in which a run was shown."""
+        rows = await self._database.fetch("chat_threads_of_run", (run_id, surface))
+        return [(str(channel), str(thread)) for channel, thread in rows]
 
     async def read_thread(self, surface: str, channel: str, thread: str) -> ThreadSubject:
         """Return what a thread is about."""

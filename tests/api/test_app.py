@@ -329,6 +329,7 @@ def test_every_error_has_a_status() -> None:
     }
     assert statuses == {
         "CausegraphError": 500,
+        "ChatClosed": 502,
         "ChatError": 502,
         "SettingsError": 500,
         "StackError": 503,

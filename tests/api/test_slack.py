@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-import uvicorn
 from aiohttp import WSMsgType, web
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from slack_sdk.signature import SignatureVerifier
 
 from agents.chat_hooks import read_hooks, render
@@ -26,19 +23,32 @@ from agents.incident_run import announce
 from agents.services import Services
 from agents.triage import AlertTriage
 from api.chat import Desk
+from api.chat_desk import Roles
 from api.chats import Chats
-from api.slack_app import QUEUE, plain_words
+from api.slack_app import plain_words
 from api.slack_blocks import escape, split_text
 from api.slack_blocks import render as render_blocks
-from api.slack_desk import Roles
 from domain.errors import ApprovalError, SettingsError
 from domain.remedy import Actor
 from domain.settings import Settings
-from storage.jobs import JobQueue
+from storage.approvals import Approval
+from tests.api.slack_server import (
+    ALERTS,
+    APPROVER,
+    ASKER,
+    CHANNEL,
+    NOBODY,
+    SECRET,
+    TEAM,
+    FakeSlack,
+    Workspace,
+    broken_limits,
+    drained,
+    running_slack,
+    said,
+    wait_for,
+)
 
-SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
-CHANNEL, ALERTS, TEAM = "C0000000001", "C0000000002", "T0000000001"
-ASKER, APPROVER, NOBODY = "U0000000001", "U0000000002", "U0000000003"
 VECTOR = (
     "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar"
     "&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com"
@@ -48,135 +58,39 @@ VECTOR = (
 
 
 @dataclass
-class FakeSlack:
-    """Slack's Web API as far as it is used, with its limits."""
-
-    url: str = ""
-    posted: list[dict[str, Any]] = field(default_factory=list)
-    updated: list[dict[str, Any]] = field(default_factory=list)
-    whispered: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    failing: int = 0
-
-    def app(self) -> FastAPI:
-        api = FastAPI()
-
-        @api.post("/api/{method}")
-        async def call(method: str, request: Request) -> dict[str, Any]:
-            if request.headers.get("authorization") != "Bearer xoxb-test":
-                return {"ok": False, "error": "invalid_auth"}
-            if self.failing:
-                self.failing -= 1
-                return {"ok": False, "error": "internal_error"}
-            body = await request.json()
-            self.problems += [f"{method}: {problem}" for problem in broken_limits(body)]
-            match method:
-                case "chat.postMessage":
-                    body["ts"] = f"{1_700_000_000 + len(self.posted)}.000100"
-                    self.posted.append(body)
-                case "chat.update":
-                    self.updated.append(body)
-                case "chat.postEphemeral":
-                    self.whispered.append(body)
-                case _:
-                    return {"ok": False, "error": "unknown_method"}
-            return {"ok": True, "ts": body.get("ts", ""), "channel": body["channel"]}
-
-        return api
-
-
-def broken_limits(body: dict[str, Any]) -> list[str]:
-    blocks = body.get("blocks", [])
-    found = [f"{len(blocks)} blocks"] if len(blocks) > 50 else []
-    for block in blocks:
-        texts = [block["text"]] if "text" in block else block.get("elements", [])
-        for text in texts:
-            if text.get("type") == "mrkdwn":
-                found.append("mrkdwn")
-            most = {"header": 150, "section": 3000, "context": 3000}.get(block["type"], 75)
-            said = text["text"]["text"] if isinstance(text.get("text"), dict) else text.get("text", "")
-            found += [f"{block['type']} of {len(said)}"] if not 0 < len(said) <= most else []
-    return found + (["no text"] if not body.get("text") else [])
-
-
-@pytest.fixture(scope="module")
-async def slack() -> AsyncIterator[FakeSlack]:
-    fake = FakeSlack()
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Any:
-            yield
-
-    server = Server(uvicorn.Config(fake.app(), port=0, log_config=None, lifespan="off", ws="none"))
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/"
-    yield fake
-    server.should_exit = True
-    await running
-
-
-@dataclass
 class FakeApprovals:
     """The record of approvals: one person may, once, on the right bytes."""
 
     decided: list[tuple[str, str, Actor, str]] = field(default_factory=list)
+    needed: int = 1
 
-    async def decide(self, approval_id: str, decision: Any, actor: Actor, *, digest: str, reason: str = "") -> None:
+    async def decide(self, approval_id: str, decision: Any, actor: Actor, *, digest: str, reason: str = "") -> Approval:
         self.decided.append((approval_id, decision, actor, digest))
         if actor.role != "approve":
             raise ApprovalError(f"the role {actor.role!r} may not approve")
-
-
-@dataclass
-class Workspace:
-    """A server with Slack, and somebody who sends what Slack would send."""
-
-    client: httpx.AsyncClient
-    slack: FakeSlack
-    approvals: FakeApprovals
-    services: Services
-
-    async def send(
-        self, body: str, content_type: str, at: float | None = None, headers: dict[str, str] | None = None
-    ) -> httpx.Response:
-        stamp = str(int(time.time() if at is None else at))
-        signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)
-        sent = {
-            "X-Slack-Request-Timestamp": stamp,
-            "X-Slack-Signature": str(signature),
-            "Content-Type": content_type,
-            **(headers or {}),
-        }
-        return await self.client.post("/slack/events", content=body.encode(), headers=sent)
-
-    async def event(self, event: dict[str, Any], event_id: str = "", **headers: str) -> httpx.Response:
-        body = {
-            "type": "event_callback", "team_id": TEAM, "event_id": event_id or f"Ev{uuid.uuid4().hex[:8]}",
-            "api_app_id": "A1", "event": {"channel": CHANNEL, "user": ASKER, "team": TEAM, **event},
-        }  # fmt: skip
-        return await self.send(json.dumps(body), "application/json", headers=headers)
-
-    async def click(self, user: str, action: str, value: str, message: dict[str, Any], at: str = "") -> httpx.Response:
-        payload = {
-            "type": "block_actions", "team": {"id": TEAM}, "user": {"id": user, "team_id": TEAM}, "channel": {"id": CHANNEL},
-            "message": message, "container": {"type": "message", "message_ts": message["ts"]}, "api_app_id": "A1",
-            "actions": [{"action_id": action, "value": value, "type": "button", "action_ts": at or str(time.time())}],
-        }  # fmt: skip
-        return await self.send(urlencode({"payload": json.dumps(payload)}), "application/x-www-form-urlencoded")
+        waits = self.needed > len([one for one in self.decided if one[2].role == "approve"])
+        return Approval("apr-1", "run-1", "", digest, {}, "", self.needed, "pending" if waits else "approved", 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
-async def workspace(services: Services, slack: FakeSlack) -> AsyncIterator[Workspace]:
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with running_slack() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def approvals() -> FakeApprovals:
+    return FakeApprovals()
+
+
+@pytest.fixture(scope="module")
+async def workspace(services: Services, slack: FakeSlack, approvals: FakeApprovals) -> AsyncIterator[Workspace]:
     settings = Settings(
         data_dir=services.settings.data_dir, embedder="none", slack_bot_token="xoxb-test", slack_signing_secret=SECRET,
         slack_api_url=slack.url, slack_channel=ALERTS, slack_roles=f"{ASKER}=ask,{APPROVER}=approve",
         public_url="https://causegraph.example", slack_environments=f"{CHANNEL}=nowhere",
     )  # fmt: skip
     own = replace(services, settings=settings)
-    approvals = FakeApprovals()
     chats = Chats(own, Desk(own), approvals)
     app = FastAPI()
     app.include_router(chats.router())
@@ -184,26 +98,7 @@ async def workspace(services: Services, slack: FakeSlack) -> AsyncIterator[Works
         chats.running(),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
     ):
-        yield Workspace(client, slack, approvals, own)
-
-
-async def wait_for(what: Callable[[], bool], told: Callable[[], Any] = lambda: None) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end, told()
-        await asyncio.sleep(0.02)
-
-
-async def drained(workspace: Workspace) -> None:
-    """Wait until everything that was taken in is done."""
-    queue, end = JobQueue(workspace.services.database, QUEUE), time.monotonic() + 60
-    while (counts := await queue.counts()).get("queued", 0) + counts.get("running", 0):
-        assert time.monotonic() < end, counts
-        await asyncio.sleep(0.05)
-
-
-def said(body: dict[str, Any]) -> str:
-    return json.dumps(body["blocks"], ensure_ascii=False)
+        yield Workspace(client, slack, own)
 
 
 # -- signatures --------------------------------------------------------------------------------------------------------
@@ -352,7 +247,9 @@ def test_people_of_other_workspaces_count_only_by_name() -> None:
 # -- approvals ---------------------------------------------------------------------------------------------------------
 
 
-async def test_buttons_are_a_view_of_the_approval(workspace: Workspace, slack: FakeSlack) -> None:
+async def test_buttons_are_a_view_of_the_approval(
+    workspace: Workspace, slack: FakeSlack, approvals: FakeApprovals
+) -> None:
     body = {
         "answer": "x", "incident_id": "inc-1", "verdict": {"outcome": "LIKELY", "causes": [], "not_seen": []}, "claims": [],
         "workflow": {"approval_id": "apr-1", "digest": "d1", "title": "Restart", "dry_run": "restart payment", "expires": "soon",
@@ -374,12 +271,66 @@ async def test_buttons_are_a_view_of_the_approval(workspace: Workspace, slack: F
     await wait_for(lambda: len(slack.updated) > updated)
     assert f"Approved by {APPROVER}" in said(slack.updated[-1])
     assert "cg_approve" not in said(slack.updated[-1])
-    assert workspace.approvals.decided == [
+    assert approvals.decided == [
         ("apr-1", "approve", Actor(f"slack:{NOBODY}", "none", "slack"), "d1"),
         ("apr-1", "approve", Actor(f"slack:{APPROVER}", "approve", "slack"), "d1"),
     ]
     await workspace.click(APPROVER, "cg_reject", "not json", message)
     await wait_for(lambda: "nothing to approve" in said(slack.whispered[-1]))
+
+
+async def test_where_two_must_approve_the_buttons_stay_for_the_second(
+    workspace: Workspace, slack: FakeSlack, approvals: FakeApprovals
+) -> None:
+    value, message = json.dumps({"approval_id": "apr-2", "digest": "d2"}), {"ts": "21.1", "blocks": []}
+    approvals.decided.clear()
+    approvals.needed = 2
+    posted, updated = len(slack.posted), len(slack.updated)
+    await workspace.click(APPROVER, "cg_approve", value, message)
+    await wait_for(lambda: len(slack.posted) > posted)
+    assert f"Approved by {APPROVER}. It waits for somebody else" in said(slack.posted[-1])
+    assert slack.posted[-1]["thread_ts"] == "21.1" and len(slack.updated) == updated
+    await workspace.click(APPROVER, "cg_approve", value, message, at="9.9")
+    await wait_for(lambda: len(slack.updated) > updated)
+    approvals.needed = 1
+
+
+# -- addresses for replies ---------------------------------------------------------------------------------------------
+
+
+async def test_one_person_is_answered_at_the_address_that_came_with_the_click(
+    workspace: Workspace, slack: FakeSlack
+) -> None:
+    message = {"ts": "22.1", "blocks": [{"type": "actions", "elements": []}]}
+    value, url = json.dumps({"approval_id": "apr-3", "digest": "d3"}), slack.reply_url()
+    updated, whispered, replied = len(slack.updated), len(slack.whispered), len(slack.replied)
+    await workspace.click(NOBODY, "cg_approve", value, message, reply_url=url)
+    await wait_for(lambda: len(slack.replied) > replied)
+    refused = slack.replied[-1]
+    assert (refused["response_type"], refused["replace_original"], refused["thread_ts"]) == ("ephemeral", False, "22.1")
+    await workspace.click(APPROVER, "cg_approve", value, message, reply_url=url)
+    await wait_for(lambda: len(slack.replied) > replied + 1)
+    assert slack.replied[-1]["replace_original"] is True and "Approved by" in slack.replied[-1]["text"]
+    assert (len(slack.updated), len(slack.whispered)) == (updated, whispered)
+    for used_up in (url, "https://evil.example/reply/1", "http://[", slack.url.replace("127.0.0.1", "127.0.0.2")):
+        slack.uses[url.rpartition("/")[2]] = 5
+        await workspace.click(NOBODY, "cg_approve", value, message, reply_url=used_up)
+        await wait_for(lambda: len(slack.whispered) > whispered)  # noqa: B023 - waited for at once
+        whispered += 1
+    assert slack.problems == []
+
+
+async def test_a_command_where_we_may_not_post_is_answered_to_whoever_gave_it(
+    workspace: Workspace, slack: FakeSlack
+) -> None:
+    slack.closed.add("G9")
+    form = {"command": "/causegraph", "text": "why is it slow?", "user_id": ASKER, "team_id": TEAM, "channel_id": "G9",
+            "trigger_id": "tr9", "response_url": slack.reply_url()}  # fmt: skip
+    posted, replied = len(slack.posted), len(slack.replied)
+    await workspace.send(urlencode(form), "application/x-www-form-urlencoded")
+    await wait_for(lambda: len(slack.replied) > replied)
+    assert slack.replied[-1]["response_type"] == "ephemeral" and slack.replied[-1]["blocks"]
+    assert len(slack.posted) == posted
 
 
 # -- incidents ---------------------------------------------------------------------------------------------------------
