@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from agents.remedy_plan import Fit, Situation, fill_steps, give_arguments, make_
 from domain.errors import CausegraphError, PayloadError, StorageError
 from domain.remedy import ENDED, PROPOSER, Actor, Given, digest_of
 from domain.settings import Settings
+from domain.times import SECOND_US
 from runbooks.operator import Operator
 from runbooks.workflow import Workflow, Workflows
 from storage.approvals import Approval, ApprovalStore, Decision
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 QUEUE = "workflow"
 _LEASE_SECONDS = 30.0
 _ATTEMPTS = 1_000  # a run that was begun is seen to its end, however long the database is away
-_ABANDONED_US = 60_000_000  # a proposal that was not ready after this long is made again by the next who asks
+_ABANDONED_SECONDS = 60.0  # a proposal that nobody has worked on for this long is made again
+_TOUCH_SECONDS = 10.0
 _SWEEP_SECONDS = 5.0
 _SWEPT = 500
 
@@ -66,6 +68,7 @@ class Remedy:
         operator: Operator,
         tell: Tell,
         look_seconds: float = 1.0,
+        abandoned_seconds: float = _ABANDONED_SECONDS,
     ) -> None:
         self.workflows = workflows
         self.operator = operator
@@ -76,6 +79,7 @@ class Remedy:
         self._traces = traces
         self._tell = tell
         self._look_seconds = look_seconds
+        self._abandoned_us = round(abandoned_seconds * SECOND_US)
         self._queue = JobQueue(database, QUEUE, max_attempts=_ATTEMPTS, lease_seconds=_LEASE_SECONDS)
 
     # -- proposing -----------------------------------------------------------------------------------------------------
@@ -156,15 +160,27 @@ class Remedy:
             await self.runs.end(run.id, "expired", "it was proposed again")
             run, fresh = await self.runs.open(opening, key)
         if fresh:
-            await self._advance(run.id)
+            touching = asyncio.create_task(self._touch(run.id))
+            try:
+                await self._advance(run.id)
+            finally:
+                touching.cancel()
+                await asyncio.gather(touching, return_exceptions=True)
             run = await self.runs.get(run.id)
             await self._wake_if_decided(run.id)
         return run
 
+    async def _touch(self, run_id: str) -> None:
+        """Show that somebody still prepares a run: dry runs may take long."""
+        while True:
+            await asyncio.sleep(_TOUCH_SECONDS)
+            with suppress(StorageError):  # the next time
+                await self.runs.touch(run_id)
+
     async def _is_stale(self, run: WorkflowRun) -> bool:
         now_us = time.time_ns() // 1000
         if run.status == "preparing":
-            return run.created_us < now_us - _ABANDONED_US
+            return run.touched_us < now_us - self._abandoned_us
         if run.status != "proposed":
             return False
         approvals = await self.approvals.of_run(run.id)
@@ -215,7 +231,11 @@ class Remedy:
                     continue
 
     async def wake_decided(self) -> None:
-        """Queue the runs whose approval was given or has expired, also where the process that knew it has died."""
+        """Queue the runs whose approval was given or has expired, and proposals that nobody prepares any more: the process
+        that did may have died."""
+        since_us = time.time_ns() // 1000 - self._abandoned_us
+        for run in await self.runs.abandoned(since_us, _SWEPT):
+            await self._queue.enqueue({"run_id": run.id}, key=f"{run.id} {run.touched_us} prepare")
         for approval in await self.approvals.list(status="approved", limit=_SWEPT):
             await self._queue.enqueue({"run_id": approval.run_id}, key=approval.id)
         now_us = time.time_ns() // 1000
@@ -243,11 +263,16 @@ class Remedy:
             segment=segment,
             pauses=(GraphBubbleUp,),
         ) as trace:
-            await self._advance(run.id)
-            run = await self.runs.get(run.id)
+            before, run = run.status, await self._advanced(run.id)
             if run.status not in ENDED:
                 trace.pause()
+        if (before, run.status) == ("preparing", "proposed"):
+            await self._tell(run, "proposed", "whoever proposed it was interrupted; it was tried dry once more")
         return run
+
+    async def _advanced(self, run_id: str) -> WorkflowRun:
+        await self._advance(run_id)
+        return await self.runs.get(run_id)
 
     async def _advance(self, run_id: str) -> None:
         """Run the graph from where it stopped to its next pause or its end."""

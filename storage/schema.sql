@@ -13,7 +13,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'alert_status', 0),
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
-  (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0);
+  (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -622,6 +622,7 @@ CREATE TABLE workflow_run (
   created_us BIGINT NOT NULL,
   started_us BIGINT,
   ended_us BIGINT,
+  touched_us BIGINT NOT NULL DEFAULT 0,
   UNIQUE KEY open_once (open_key),
   KEY by_environment (environment, created_us),
   KEY by_incident (incident_id)

@@ -22,7 +22,8 @@ _RESULT_CHARACTERS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRun:
-    """One run. `request` is what was asked for; `plan` is what would be done, empty until it is prepared."""
+    """One run. `request` is what was asked for; `plan` is what would be done, empty until it is
+    prepared. `touched_us` says when somebody last worked on preparing it."""
 
     id: str
     environment: str
@@ -38,6 +39,7 @@ class WorkflowRun:
     created_us: int
     started_us: int | None
     ended_us: int | None
+    touched_us: int
 
     @classmethod
     def from_row(cls, row: Row) -> WorkflowRun:
@@ -56,6 +58,7 @@ class WorkflowRun:
             created_us=int(row[11]),
             started_us=None if row[12] is None else int(row[12]),
             ended_us=None if row[13] is None else int(row[13]),
+            touched_us=int(row[14]),
         )
 
 
@@ -112,6 +115,7 @@ class WorkflowStore:
             canonical_bytes(opening.request).decode(),
             key,
             now_us,
+            now_us,
         )
 
         def work(tx: Transaction) -> WorkflowRun:
@@ -134,6 +138,15 @@ class WorkflowStore:
         """Return the newest runs, of one environment, incident or workflow, or of all."""
         scope = (environment, environment, incident_id, incident_id, workflow_id, workflow_id, limit)
         return [WorkflowRun.from_row(row) for row in await self._database.fetch("list_workflow_runs", scope)]
+
+    async def touch(self, run_id: str) -> None:
+        """Note that a run is still being prepared."""
+        await self._database.execute("touch_workflow_run", (self._clock(), run_id))
+
+    async def abandoned(self, since_us: int, limit: int) -> Sequence[WorkflowRun]:
+        """Return the runs that are not prepared, and that nobody has touched since a moment."""
+        rows = await self._database.fetch("abandoned_workflow_runs", (since_us, limit))
+        return [WorkflowRun.from_row(row) for row in rows]
 
     async def set_plan(self, run_id: str, plan: Mapping[str, Any]) -> None:
         """Keep what a run would do; from now on it waits for its approval."""

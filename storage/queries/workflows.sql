@@ -1,20 +1,27 @@
 -- name: open_workflow_run
-INSERT INTO workflow_run (id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, open_key, created_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, 'preparing', '', ?, '', ?, ?)
+INSERT INTO workflow_run (id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, open_key, created_us, touched_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'preparing', '', ?, '', ?, ?, ?)
 ON DUPLICATE KEY UPDATE id = id
 
 -- name: workflow_run_by_id
-SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us
+SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us, touched_us
 FROM workflow_run WHERE id = ?
 
 -- name: workflow_run_by_key
-SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us
+SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us, touched_us
 FROM workflow_run WHERE open_key = ?
 
 -- name: list_workflow_runs
-SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us
+SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us, touched_us
 FROM workflow_run WHERE (? = '' OR environment = ?) AND (? = '' OR incident_id = ?) AND (? = '' OR workflow_id = ?)
 ORDER BY created_us DESC, id LIMIT ?
+
+-- name: touch_workflow_run
+UPDATE workflow_run SET touched_us = ? WHERE id = ? AND status = 'preparing'
+
+-- name: abandoned_workflow_runs
+SELECT id, environment, workflow_id, revision, incident_id, trace_id, proposed_by, status, reason, request, plan, created_us, started_us, ended_us, touched_us
+FROM workflow_run WHERE open_key IS NOT NULL AND status = 'preparing' AND touched_us < ? ORDER BY touched_us LIMIT ?
 
 -- name: plan_workflow_run
 UPDATE workflow_run SET plan = ?, status = 'proposed' WHERE id = ? AND status IN ('preparing', 'proposed')

@@ -70,7 +70,9 @@ class Scripted(WorkflowStore):
 class Bench:
     """One valve and its remedy."""
 
-    def __init__(self, database: Database, folder: Path, environment: str, policy: str = "{}") -> None:
+    def __init__(
+        self, database: Database, folder: Path, environment: str, policy: str = "{}", abandoned_seconds: float = 60.0
+    ) -> None:
         self.folder, self.environment = folder, environment
         self.told: list[tuple[str, RunStatus]] = []
         (folder / "workflows").mkdir(exist_ok=True)
@@ -90,6 +92,7 @@ class Bench:
             operator=load_operator(folder / "operator.yaml"),
             tell=self._tell,
             look_seconds=0.1,
+            abandoned_seconds=abandoned_seconds,
         )
         self.store = Scripted(database)
         self.remedy.runs = self.store

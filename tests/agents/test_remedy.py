@@ -87,6 +87,30 @@ async def test_the_same_thing_is_proposed_once(make_bench: MakeBench) -> None:
     assert bench.turns() == ["1"]
 
 
+async def test_a_proposal_whose_process_died_is_prepared_by_another(
+    database: Database, tmp_path: Path, environment: str
+) -> None:
+    bench = Bench(database, tmp_path, environment, abandoned_seconds=0.5)
+    advance = bench.remedy._advance
+
+    async def die(run_id: str) -> None:
+        raise KeyboardInterrupt
+
+    bench.remedy._advance = die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await bench.propose()
+    (left,) = await bench.store.list(environment)
+    assert left.status == "preparing" and not await bench.remedy.approvals.of_run(left.id)
+    bench.remedy._advance = advance  # type: ignore[method-assign]
+    async with bench.remedy.working():
+        await _until(lambda: bench.remedy.read_run(left.id), "proposed")
+        run = await bench.remedy.read_run(left.id)
+        assert bench.told == [(left.id, "proposed")]
+        await bench.approve(run)
+        await _until(lambda: bench.remedy.read_run(left.id), "verified")
+    assert bench.turns() == ["1", "5", "9"]
+
+
 # -- what an investigation proposes ------------------------------------------------------------------------------------
 
 
