@@ -73,6 +73,11 @@ class ChatRuns:
         answer = next((event.data for event in events if event.name == "answer"), None)
         return body | {"answer": answer, "events": len(events)}
 
+    async def in_hand(self, environment: str, thread_id: str) -> list[dict[str, Any]]:
+        """Return the state of each run of a thread that has not ended, oldest first."""
+        held = [await self.get(run.id) for run in await self._store.in_hand(environment, thread_id)]
+        return [state for state in held if state["status"] in ("running", "cancelling")]
+
     async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[ChatEvent]:
         """Yield what a run tells after an event until it ends; raises NotFound."""
         await self._store.get(run_id)

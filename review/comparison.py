@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import zip_longest
+from typing import Literal
 
-from tracing.view import Decision, StageView, TraceView
+from tracing.view import StageView, TraceView
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,20 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A step of one run (`a` or `b`), or of both (`same`), and what each has there."""
+
+    kind: Literal["same", "a", "b"]
+    a: str = ""
+    b: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between two runs. `*_a_only` and `*_b_only` are in the order of their runs."""
+    """What differs between two runs. `*_a_only` and `*_b_only` are in the order of their runs.
+
+    `decisions` and `queries` are those of both, aligned: decisions in the order of the stages, whoever was quicker.
+    """
 
     a: str
     b: str
@@ -51,12 +65,16 @@ class Comparison:
     gaps_b_only: tuple[str, ...]
     evidence_a_only: tuple[str, ...]
     evidence_b_only: tuple[str, ...]
+    evidence_shared: int
+    decisions: tuple[Line, ...]
+    queries: tuple[Line, ...]
 
 
 def compare_runs(a: TraceView, b: TraceView) -> Comparison:
     """Compare two runs, of our agents or of other programs."""
     left, right = _scores(a), _scores(b)
     shared = [name for name in left if name in right]
+    decided = _decisions(a), _decisions(b)
     return Comparison(
         a=a.id,
         b=b.id,
@@ -67,12 +85,15 @@ def compare_runs(a: TraceView, b: TraceView) -> Comparison:
         deltas=tuple(_deltas(a, b)),
         scores=tuple(Delta(name, left[name], right[name]) for name in shared),
         first_stage=_first_stage(a, b),
-        first_decision=_first_decision(a.decisions, b.decisions),
+        first_decision=_first_decision(*decided),
         first_prompt=_first_prompt(a, b),
         gaps_a_only=_only(a.gaps, b.gaps),
         gaps_b_only=_only(b.gaps, a.gaps),
         evidence_a_only=_only(a.cited, b.cited),
         evidence_b_only=_only(b.cited, a.cited),
+        evidence_shared=len(set(a.cited) & set(b.cited)),
+        decisions=_align(*decided),
+        queries=_align(_queries(a), _queries(b)),
     )
 
 
@@ -109,11 +130,17 @@ def _first_stage(a: TraceView, b: TraceView) -> Divergence | None:
 
 
 def _steps(view: TraceView) -> list[tuple[str, str]]:
-    def visit(stages: Sequence[StageView], above: str) -> Iterable[tuple[str, str]]:
+    return [(path, stage.status) for path, stage in _ordered(view)]
+
+
+def _ordered(view: TraceView) -> list[tuple[str, StageView]]:
+    """Return every stage with its path, in an order that does not depend on which of those side by side was quicker."""
+
+    def visit(stages: Sequence[StageView], above: str) -> Iterable[tuple[str, StageView]]:
         for group in _side_by_side(stages):
             for stage in sorted(group, key=lambda one: one.name):
                 path = f"{above}/{stage.name}" if above else stage.name
-                yield path, stage.status
+                yield path, stage
                 yield from visit(stage.stages, path)
 
     return list(visit(view.stages, ""))
@@ -138,11 +165,35 @@ def _tell(step: tuple[str, str]) -> str:
     return f"{path.rpartition('/')[2]} ({status})" if path else ""
 
 
-def _first_decision(a: Sequence[Decision], b: Sequence[Decision]) -> Divergence | None:
-    for number, (left, right) in enumerate(zip_longest(a, b), start=1):
-        told = (left.what if left else "", right.what if right else "")
-        if told[0] != told[1]:
-            return Divergence("decision", f"decision {number}", *told)
+def _decisions(view: TraceView) -> list[str]:
+    places = {stage.span_id: (at, stage.name) for at, (_, stage) in enumerate(_ordered(view))}
+    told = [(*places.get(decision.span_id, (-1, "")), decision.what) for decision in view.decisions]
+    return [f"{name}: {what}" if name else what for _, name, what in sorted(told, key=lambda one: one[0])]
+
+
+def _queries(view: TraceView) -> list[str]:
+    told = []
+    for entry in view.ledger:
+        silent = "" if entry.reporting is not False else ", silent source"
+        told.append(f"{entry.query} {entry.filter}: {entry.error or f'{entry.rows_returned} rows'}{silent}")
+    return sorted(told)
+
+
+def _align(a: Sequence[str], b: Sequence[str]) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    for tag, a_from, a_to, b_from, b_to in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lines += [Line("same", text, text) for text in a[a_from:a_to]]
+            continue
+        lines += [Line("a", text) for text in a[a_from:a_to]]
+        lines += [Line("b", "", text) for text in b[b_from:b_to]]
+    return tuple(lines)
+
+
+def _first_decision(a: Sequence[str], b: Sequence[str]) -> Divergence | None:
+    for number, (left, right) in enumerate(zip_longest(a, b, fillvalue=""), start=1):
+        if left != right:
+            return Divergence("decision", f"decision {number}", left, right)
     return None
 
 

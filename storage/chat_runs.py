@@ -63,6 +63,11 @@ class ChatRunStore:
             raise NotFound(f"There is no run {run_id[:40]!r}: runs are kept for a week.")
         return ChatRun.from_row(rows[0])
 
+    async def in_hand(self, environment: str, thread_id: str) -> Sequence[ChatRun]:
+        """Return the runs of a thread that are worked on, oldest first."""
+        rows = await self._database.fetch("chat_runs_in_hand", (environment, thread_id)) if thread_id.isascii() else []
+        return [ChatRun.from_row(row) for row in rows]
+
     async def tell(self, run_id: str, name: str, data: Mapping[str, Any]) -> None:
         """Add an event at the end of a run's."""
         text = json.dumps(data, ensure_ascii=False, default=str)

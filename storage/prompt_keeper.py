@@ -7,14 +7,23 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from domain.errors import CausegraphError
+from domain.errors import CausegraphError, NotFound
 from storage.prompts import PromptStore
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessages:
+    """What is new in a prompt: how many messages it shares with one before it, and the others as they were put."""
+
+    shared: int
+    messages: tuple[bytes, ...]
 
 
 class PromptKeeper:
@@ -32,6 +41,14 @@ class PromptKeeper:
         """Keep a list of messages and return the prompt's id; empty where it could not be kept. Never raises."""
         return await self._try(self._put, messages) or ""
 
+    async def read_new(self, prompt_id: str, before: Sequence[str] = ()) -> NewMessages | None:
+        """Return what is new in a prompt since the one of `before` that it has most in common with; None if it is not here."""
+        return await self._try(self._read_new, prompt_id, tuple(before))
+
+    async def first_difference(self, one: str, other: str) -> int | None:
+        """Return the number (from 0) of the first message in which two prompts differ; None if none does, or one is not here."""
+        return await self._try(self._first_difference, one, other)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Write what was put, every few seconds and at the end."""
         while not stop.is_set():
@@ -45,10 +62,30 @@ class PromptKeeper:
             await self._try(self._write)
 
     def _put(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        store = self._opened()
+        self._dirty = True
+        return store.put(messages)
+
+    def _read_new(self, prompt_id: str, before: Sequence[str]) -> NewMessages | None:
+        store = self._opened()
+        try:
+            if prompt_id in before:
+                return NewMessages(len(store.messages_from(prompt_id, 0)), ())
+            shared = max((self._first_difference(prompt_id, other) or 0 for other in before), default=0)
+            return NewMessages(shared, tuple(store.messages_from(prompt_id, shared)))
+        except NotFound:
+            return None
+
+    def _first_difference(self, one: str, other: str) -> int | None:
+        try:
+            return self._opened().first_difference(one, other)
+        except NotFound:
+            return None
+
+    def _opened(self) -> PromptStore:
         if self._store is None:
             self._store = self._open_store()
-        self._dirty = True
-        return self._store.put(messages)
+        return self._store
 
     def _write(self) -> None:
         if self._store is not None:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _THREADS = 30
 
+type _Address = Callable[[Mapping[str, Any]], str]
+
 
 def add_chat(router: APIRouter, pages: Pages) -> None:
     """Add the page of a conversation, its form, and the stream that a script reads."""
@@ -55,6 +57,7 @@ def add_chat(router: APIRouter, pages: Pages) -> None:
             thread=thread,
             threads=_threads(recent),
             turns=turns,
+            working=await pages.desk.runs.in_hand(environment, thread) if thread else [],
             wrong=wrong,
             asked=asked,
             may_ask=session.key.may("ask"),
@@ -78,10 +81,21 @@ def add_chat(router: APIRouter, pages: Pages) -> None:
     @router.post("/ui/chat/stream")
     async def stream(request: Request, session: Session = Depends(gate.page)) -> Response:
         fields = await gate.form(request, session)
-        address = incident_address if fields.get("then") == "incident" else thread_address
-        parts = _tell(pages, session, fields, address)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(parts, media_type="text/event-stream", headers=headers)
+        return _as_events(_begin(pages, session, fields))
+
+    @router.get("/ui/chat/runs/{run_id}/events")
+    async def follow(run_id: str, after: int = 0, then: str = "", session: Session = Depends(gate.page)) -> Response:
+        await pages.desk.runs.get(run_id)  # what is not there is said with a status
+        return _as_events(_tell(pages, run_id, max(0, after), _address_of(then)))
+
+    @router.post("/ui/chat/runs/{run_id}/cancel")
+    async def cancel(request: Request, run_id: str, session: Session = Depends(gate.page)) -> Response:
+        await gate.form(request, session)
+        if not session.key.may("ask"):
+            raise AccessError(f"Your key has the role {session.key.role!r}, which may not stop a question.")
+        run = await pages.desk.runs.get(run_id)
+        await pages.desk.runs.cancel(run_id)
+        return RedirectResponse(thread_address(run), 303)
 
 
 def read_question(session: Session, fields: Mapping[str, str]) -> Question:
@@ -111,16 +125,25 @@ def thread_address(answer: Mapping[str, Any]) -> str:
     return f"/ui/chat?{urlencode(state)}#end"
 
 
-async def _tell(
-    pages: Pages, session: Session, fields: Mapping[str, str], address: Callable[[Mapping[str, Any]], str]
-) -> AsyncIterator[str]:
+def _address_of(then: str) -> _Address:
+    return incident_address if then == "incident" else thread_address
+
+
+def _as_events(parts: AsyncIterator[str]) -> StreamingResponse:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(parts, media_type="text/event-stream", headers=headers)
+
+
+async def _begin(pages: Pages, session: Session, fields: Mapping[str, str]) -> AsyncIterator[str]:
+    """Begin to work on the question of a form, which goes on whether or not anybody listens, and tell of it."""
     # The reply's status is sent by now: what goes wrong is an event.
     try:
-        async for name, data in pages.desk.stream(read_question(session, fields)):
-            if name == "answer":
-                yield _event("answer", {"where": address(data)})
-            elif told := str(data.get("text", "")):
-                yield _event("progress", {"agent": show_plain(str(data.get("agent", name))), "text": show_plain(told)})
+        question = read_question(session, fields)
+        run_id = await pages.desk.start(question)
+        place = {"thread_id": question.thread_id, "environment": question.environment}
+        yield _event("begun", {"run": run_id, "where": thread_address(place)})
+        async for told in _tell(pages, run_id, 0, _address_of(fields.get("then", ""))):
+            yield told
     except CausegraphError as exc:
         yield _event("error", {"text": told_body(exc, status_of(exc))["message"]})
     except Exception:
@@ -128,8 +151,25 @@ async def _tell(
         yield _event("error", {"text": "Something unexpected went wrong: the server's log has the details."})
 
 
-def _event(name: str, data: Mapping[str, str]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+async def _tell(pages: Pages, run_id: str, after: int, address: _Address) -> AsyncIterator[str]:
+    """Tell what a question's run told after an event, until it ends."""
+    async for event in pages.desk.runs.follow(run_id, after):
+        match event.name:
+            case "progress" if text := str(event.data.get("text", "")):
+                told = {"agent": show_plain(str(event.data.get("agent", ""))), "text": show_plain(text)}
+                yield _event("progress", told, event.seq)
+            case "answer":
+                yield _event("answer", {"where": address(event.data)}, event.seq)
+            case "cancelled":
+                run = await pages.desk.runs.get(run_id)
+                yield _event("cancelled", {"where": thread_address(run)}, event.seq)
+            case "error":
+                yield _event("error", {"text": show_plain(str(event.data.get("message", "")))}, event.seq)
+
+
+def _event(name: str, data: Mapping[str, str], seq: int = 0) -> str:
+    number = f"id: {seq}\n" if seq else ""
+    return f"{number}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def _threads(incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ MENU: Sequence[Place] = (
     Place("/ui/queue", "Queue", "q", "M4 6h16M4 12h10M4 18h6M16 17l2 2 4-5"),
     Place("/ui/cases", "Cases", "k", "M4 8h16v11H4zM9 8V5h6v3"),
     Place("/ui/policies", "Policies", "y", "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6z"),
+    Place("/ui/calibration", "Calibration", "b", "M4 20V4M4 20h16M7 16l4-5 3 2 5-8"),
     Place(
         "/ui/topology",
         "Topology",

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from api.pages.approvals import add_approvals
+from api.pages.calibration import add_calibration
 from api.pages.cases import add_cases
 from api.pages.chat import add_chat
 from api.pages.code import add_code
@@ -33,6 +34,7 @@ def pages_router(pages: Pages) -> APIRouter:
         add_queue,
         add_cases,
         add_policies,
+        add_calibration,
         add_symptoms,
         add_runs,
         add_topology,

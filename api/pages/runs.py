@@ -14,13 +14,15 @@ from fastapi.responses import Response
 from agents import case_replies, replies
 from agents.services import Services
 from api.auth import Session
-from api.pages.compare import compare_runs
+from api.pages.compare import tell_facts
 from api.pages.facets import Chosen, Facet, Offer, make_address, make_facet
+from api.pages.prompts import read_steps, steps_of
 from api.pages.queue import VERDICTS
 from api.pages.render import Pages
 from api.pages.waterfall import draw_waterfall, find_stage
 from api.pages.wording import ACTION_NAMES, OUTCOMES
 from domain.times import HOUR_US
+from review.comparison import compare_runs
 from storage.trace_search import TraceFilter
 
 _PAGE = 100
@@ -71,12 +73,17 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
         right = await services.traces.load(b) if b else None
         recent = [] if right else await replies.list_traces(services, "", _OTHERS)
         others = sorted((run for run in recent if run["id"] != a), key=lambda run: run["question"] != left.question)
+        found = compare_runs(left, right) if right else None
+        apart = found.first_prompt if found else None
+        keeper = services.prompts
         return pages.render(
             "compare.html",
             session,
             left=left,
             right=right,
-            comparison=compare_runs(left, right) if right else None,
+            comparison=found,
+            facts=tell_facts(left, right, found) if right and found else [],
+            prompt_at=await keeper.first_difference(apart.a, apart.b) if keeper and apart else None,
             others=others,
         )
 
@@ -86,14 +93,18 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
     ) -> Response:
         view = await services.traces.load(trace_id)
         selected = find_stage(view, stage) if stage else None
+        steps = await read_steps(view, services.prompts)
+        own = steps_of(steps, selected.span_id) if selected else []
         if request.headers.get("hx-target") == "stage":
-            return pages.render("stage.html", session, trace=view, stage=selected)
+            return pages.render("stage.html", session, trace=view, stage=selected, steps=own)
         base = f"/ui/traces/{quote(trace_id, safe='')}"
         return pages.render(
             "run.html",
             session,
             trace=view,
             stage=selected,
+            steps=own,
+            prompts=steps,
             waterfall=draw_waterfall(view, base, stage),
             names=_stage_names(view.stages),
             reviews=await case_replies.read_reviews(services, view.id),

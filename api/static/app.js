@@ -81,31 +81,92 @@ function onClick(event) {
 }
 
 // A question is sent by script so that each agent's progress can be shown; in the end the answer's own page is opened.
+// The server works on it whether or not this page listens: a page that is opened anew listens on.
+const TRIES = 6;
+
 async function ask(form) {
-  const told = document.createElement("ol");
-  told.className = "progress";
-  told.setAttribute("role", "status");
-  form.querySelector(".progress, .wrong")?.remove();
-  form.append(told);
+  form.querySelector(".told, .wrong")?.remove();
+  const run = { told: list(form), after: 0, then: form.elements.then?.value ?? "", form };
   const button = form.querySelector("button");
   button.disabled = true;
-  try {
-    const body = new URLSearchParams(new FormData(form));
-    const reply = await fetch(form.dataset.stream, { method: "POST", body, headers: { Accept: "text/event-stream" } });
-    if (!reply.ok) throw new Error(await reply.text());
-    await readEvents(reply.body, (name, data) => {
-      if (name === "answer") open(data.where);
-      else tell(told, data.agent ?? "", data.text, name === "error");
-    });
-  } catch {
-    tell(told, "", "The connection was lost. The answer may still come: see the incidents.", true);
-  }
+  const body = new URLSearchParams(new FormData(form));
+  await listen(run, () => fetch(form.dataset.stream, { method: "POST", body, headers: { Accept: "text/event-stream" } }));
+  form.querySelector(".stop")?.remove();
   button.disabled = false;
 }
 
+function follow(place) {
+  const run = { told: place.querySelector(".progress"), after: 0, then: "", events: place.dataset.follow };
+  return listen(run, () => fetchEvents(run));
+}
+
+function fetchEvents(run) {
+  return fetch(`${run.events}?${new URLSearchParams({ after: run.after, then: run.then })}`);
+}
+
+// Reads what a run tells until it ends; a connection that breaks is made again where it broke.
+async function listen(run, first) {
+  let request = first;
+  for (let number = 1; !run.ended && number <= TRIES; number++) {
+    try {
+      const reply = await request();
+      if (!reply.ok) break;
+      await readEvents(reply.body, (name, data, id) => take(run, name, data, id));
+    } catch { /* broken off: asked for again below */ }
+    if (run.ended || !run.events) break;
+    request = () => fetchEvents(run);
+    await new Promise((done) => setTimeout(done, 500 * number));
+  }
+  if (!run.ended) tell(run.told, "", "The connection was lost. The answer may still come: reload this page.", true);
+}
+
+function take(run, name, data, id) {
+  if (id) run.after = id;
+  switch (name) {
+    case "begun":
+      run.events = `/ui/chat/runs/${data.run}/events`;
+      if (location.pathname === "/ui/chat") history.replaceState(null, "", data.where);
+      run.form.append(stopper(data.run, run.form.elements.csrf.value));
+      return;
+    case "progress": tell(run.told, data.agent, data.text, false); return;
+    case "error": tell(run.told, "", data.text, true); break;
+    case "cancelled":
+      if (run.form) tell(run.told, "", "Stopped.", false);
+      else open(data.where);
+      break;
+    case "answer": open(data.where); break;
+    default: return;
+  }
+  run.ended = true;
+}
+
+function stopper(run, csrf) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet stop";
+  button.textContent = "Stop";
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    fetch(`/ui/chat/runs/${run}/cancel`, { method: "POST", body: new URLSearchParams({ csrf }), redirect: "manual" });
+  });
+  return button;
+}
+
+function list(form) {
+  const place = document.createElement("div");
+  place.className = "told";
+  place.setAttribute("role", "status");
+  const told = document.createElement("ol");
+  told.className = "progress";
+  place.append(told);
+  form.append(place);
+  return told;
+}
+
 function open(where) {
+  const before = location.href.split("#")[0];
   location.assign(where);
-  if (new URL(where, location).href.split("#")[0] === location.href.split("#")[0]) location.reload();
+  if (new URL(where, location).href.split("#")[0] === before) location.reload();
 }
 
 function tell(list, agent, text, wrong) {
@@ -117,7 +178,7 @@ function tell(list, agent, text, wrong) {
   list.append(line);
 }
 
-async function readEvents(stream, take) {
+async function readEvents(stream, found) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -127,7 +188,7 @@ async function readEvents(stream, take) {
     rest = events.pop();
     for (const event of events) {
       const fields = Object.fromEntries(event.split("\n").map((line) => line.split(/: (.*)/s)));
-      if (fields.event && fields.data) take(fields.event, JSON.parse(fields.data));
+      if (fields.event && fields.data) found(fields.event, JSON.parse(fields.data), Number(fields.id ?? 0));
     }
   }
 }
@@ -141,4 +202,5 @@ function onSubmit(event) {
 document.addEventListener("submit", onSubmit);
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", onClick);
+document.querySelectorAll("[data-follow]").forEach(follow);
 document.documentElement.dataset.script = "ready";

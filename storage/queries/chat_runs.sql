@@ -7,6 +7,10 @@ VALUES (?, ?, ?, 'running', ?, 0, ?, ?, ?)
 -- name: one_chat_run
 SELECT id, environment, thread_id, status, owner, segment, created_us, question FROM chat_run WHERE id = ?
 
+-- name: chat_runs_in_hand
+SELECT id, environment, thread_id, status, owner, segment, created_us, question FROM chat_run
+WHERE status IN ('running', 'cancelling') AND environment = ? AND thread_id = ? ORDER BY created_us
+
 -- name: tell_chat_event
 INSERT INTO chat_event (run_id, seq, name, data)
 SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ? FROM chat_event WHERE run_id = ?

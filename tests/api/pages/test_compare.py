@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.pages.compare import compare_runs
+from api.pages.compare import tell_facts
 from api.pages.facets import Choice, choose
+from review.comparison import Divergence, compare_runs
 from tracing.events import Event, EventType, encode_payload, make_event_id
 from tracing.fold import TraceView, fold
 
@@ -27,23 +28,29 @@ def test_the_first_different_decision_is_found_whoever_was_quicker() -> None:
         "b", [("judge", "2 kept"), ("log", "4 signals"), ("planner", "look at checkout")], ["log-2", "span-3"]
     )
     found = compare_runs(left, right)
-    assert found.first == 2
-    assert [(line.kind, line.left, line.right) for line in found.decisions] == [
+    assert found.first_decision == Divergence("decision", "decision 2", "log: 3 signals", "log: 4 signals")
+    assert [(line.kind, line.a, line.b) for line in found.decisions] == [
         ("same", "planner: look at checkout", "planner: look at checkout"),
-        ("left", "log: 3 signals", ""),
-        ("right", "", "log: 4 signals"),
+        ("a", "log: 3 signals", ""),
+        ("b", "", "log: 4 signals"),
         ("same", "judge: 2 kept", "judge: 2 kept"),
     ]
-    assert (found.only_left, found.only_right, found.shared) == (["log-1"], ["span-3"], 1)
+    assert (found.evidence_a_only, found.evidence_b_only, found.evidence_shared) == (("log-1",), ("span-3",), 1)
 
 
 def test_equal_runs_differ_nowhere() -> None:
     view = _view("a", [("log", "3 signals")], ["log-1"])
     found = compare_runs(view, view)
-    assert found.first == 0
-    assert not any(fact.differs for fact in found.facts)
+    assert found.first_decision is None
+    assert not any(fact.differs for fact in tell_facts(view, view, found))
     other = _view("b", [("log", "3 signals")], ["log-1"], "ESCALATE")
-    assert [fact.name for fact in compare_runs(view, other).facts if fact.differs] == ["judge"]
+    facts = tell_facts(view, other, compare_runs(view, other))
+    assert [fact.name for fact in facts if fact.differs] == ["judge"]
+    more = _view("c", [("log", "3 signals"), ("judge", "2 kept")], ["log-1"])
+    facts = tell_facts(view, more, compare_runs(view, more))
+    assert [(fact.name, fact.left, fact.right, fact.change) for fact in facts if fact.differs] == [
+        ("decisions", "1", "2", "+1")
+    ]
 
 
 _CHOICES: tuple[Choice[dict[str, str]], ...] = (

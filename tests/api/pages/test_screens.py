@@ -25,6 +25,7 @@ SCREENS = (
     "/ui/queue",
     "/ui/cases",
     "/ui/policies",
+    "/ui/calibration",
     "/ui/policies/default",
 )
 
