@@ -14,6 +14,7 @@ from agents.looked_up import Answerer, Asked, Found
 from agents.models import Intent
 from agents.other_answers import answer_calls, answer_changes, answer_runbook
 from agents.state import Deps
+from agents.translating import translate_headline, with_language
 from domain.errors import CausegraphError
 from domain.times import format_us
 from domain.verdict import Claim, JudgeAction, Judgement
@@ -56,9 +57,7 @@ async def look_up(asked: Asked, deps: Deps) -> Found | None:
     return None
 
 
-async def found_body(
-    asked: Asked, found: Found, deps: Deps, trace_id: str, not_seen: tuple[str, ...]
-) -> dict[str, Any]:
+async def found_body(asked: Asked, found: Found, deps: Deps, trace_id: str, behind: tuple[str, ...]) -> dict[str, Any]:
     """Return the body of a looked-up answer."""
     kept, cut = await _standing(found, deps)
     action: JudgeAction = "ALLOW_ANSWER"
@@ -66,17 +65,19 @@ async def found_body(
         action = "NEED_CLARIFICATION"
     elif found.claims and not kept:
         action = "BLOCK"
-    elif cut or found.not_seen or not_seen:
+    elif cut or found.not_seen or behind or deps.models.lost:
         action = "ALLOW_WITH_WARNING"
     scores = {"claims_kept": len(kept) / len(found.claims) if found.claims else 1.0}
-    judgement = Judgement(action, scores, (*cut, *found.not_seen))
+    said, left_out = await translate_headline(deps.models, found.headline, asked.question.language, asked.known)
+    judgement = Judgement(action, scores, (*cut, *left_out, *found.not_seen))
     current_trace().judge(judgement)
     lines = [found.headline, *(f"- {claim.text} [{', '.join(claim.evidence)}]" for claim in kept), *found.notes]
     if not asked.stated and not (found.clarify or found.declined or found.runbook):
         lines.append("No time was named, so this is the last hour.")
+    lines, language = with_language(lines, asked.question.language, said)
     return {
         "answer": "\n".join(lines),
-        "language": "en",
+        "language": language,
         "kind": "clarify" if found.clarify else "other" if found.declined else asked.kind,
         "environment": asked.question.environment,
         "thread_id": asked.question.thread_id,
@@ -88,7 +89,7 @@ async def found_body(
             "causes": [],
             "ranking": [],
             "ruled_out": [],
-            "not_seen": [*found.not_seen, *not_seen],
+            "not_seen": [*found.not_seen, *behind, *deps.models.lost],
         },
         "claims": [{"text": claim.text, "evidence": list(claim.evidence)} for claim in kept],
         "runbook": found.runbook,

@@ -15,6 +15,7 @@ from agents.keeping import AnswerKeeper
 from agents.looked_up import Asked, Found
 from agents.question import Question, bounds_of
 from agents.reading import Reading, read_question
+from agents.said_line import means_a_line, with_line
 from agents.spans import find_stretch
 from agents.state import Deps, State
 from agents.team import Left, Progress, open_team
@@ -161,17 +162,19 @@ class Investigator:
         self, question: Question, deps: Deps, trace_id: str, behind: tuple[str, ...], began: float
     ) -> Question | _Reply:
         """Return the question as it is to be investigated, or its answer where no verdict is needed."""
+        turns = await self._conversations.turns(question.environment, question.thread_id, _REMEMBERED)
+        if means_a_line(question.text):
+            question = await with_line(question, turns, self._keeper.evidence) or question
         about_code = await answer_code_question(question, deps)
         if about_code is not None:
             body = await self._keeper.keep_reply(question, about_code, deps, trace_id, behind, began)
             return _Reply("code", last_decision("code"), body)
-        turns = await self._conversations.turns(question.environment, question.thread_id, _REMEMBERED)
         reading = await read_question(question, turns, deps.models, deps.telemetry)
         looked_up = await self._look_up(reading, deps)
         if looked_up is None:
             return reading.question
         asked, found = looked_up
-        body = await found_body(asked, found, deps, trace_id, (*behind, *deps.models.lost))
+        body = await found_body(asked, found, deps, trace_id, behind)
         body = await self._keeper.keep_found(asked, body, deps, began)
         return _Reply("answerer", found.decided or found.headline, body)
 

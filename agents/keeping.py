@@ -46,10 +46,12 @@ class AnswerKeeper:
 
     async def keep_found(self, asked: Asked, body: dict[str, Any], deps: Deps, began: float) -> dict[str, Any]:
         """Keep what was cited, and the turn of the conversation."""
-        question, window = asked.question, asked.window
+        question = asked.question
         await self._keep_cited({i for claim in body["claims"] for i in claim["evidence"]}, deps, body["trace_id"])
         body["budget"] = budget_body(deps.models.budget, began)
-        focus = Focus(asked.services, from_us=window.start_us, to_us=window.end_us)
+        # The last hour, for want of a time, is nothing that later questions refer to.
+        stretch = (asked.window.start_us, asked.window.end_us) if asked.stated else (None, None)
+        focus = Focus(asked.services, from_us=stretch[0], to_us=stretch[1])
         await self._keep_turn(question, body, focus)
         await self._keep_judged(question, body, asked.services[0] if len(asked.services) == 1 else "")
         return body

@@ -61,11 +61,13 @@ _KINDS: tuple[tuple[Intent, re.Pattern[str]], ...] = (
         ),
     ),
 )
+_ELSEWHERE = re.compile(r"\bon[- ]call\b", re.IGNORECASE)
 _FIELD = re.compile(
     r"\b(?:why|fail\w*|error\w*|slow\w*|latenc\w*|down|outage\w*|incident\w*|alert\w*|crash\w*|broke\w*|break\w*|deploy\w*|release\w*|roll\w*|log\w*|trace\w*|span\w*"
     r"|metric\w*|service\w*|request\w*|timeout\w*|time out|cause\w*|symptom\w*|health\w*|wrong|problem\w*|issue\w*|happen\w*|going on|affected|impact\w*|degrad\w*|unavailable"
     r"|exception\w*|cpu|memory|disk|network|database|queue\w*|pod\w*|node\w*|container\w*|cluster|server\w*|system\w*|site|app\w*|api\w*|traffic|customer\w*|user\w*"
-    r"|restart\w*|config\w*|certificate\w*|dns|5xx|4xx|500s?|p9\d|runbook\w*|template\w*|call\w*|depend\w*|chang\w*|code|function|ok|okay|fine|working|work|works|status|it|this|that|anything|everything)\b",
+    r"|restart\w*|config\w*|certificate\w*|dns|5xx|4xx|500s?|p9\d|runbook\w*|template\w*|call\w*|depend\w*|chang\w*|code|function|ok|okay|fine|working|work|works|status|it|this|that|anything|everything|sure|certain|fix|mend"
+    r"|next steps?|should (?:i|we)|(?:can|could) (?:i|we) do)\b",
     re.IGNORECASE,
 )
 
@@ -74,9 +76,11 @@ def kind_of(text: str) -> Intent:
     """Return the kind of a question; `why` for everything that is not clearly of another kind."""
     if _WHY.search(text):
         return "why"
+    if _ELSEWHERE.search(text):
+        return "other"
     return next((kind for kind, pattern in _KINDS if pattern.search(text)), "why")
 
 
 def is_of_the_field(text: str) -> bool:
     """Say whether a text has any word that a question about running systems would have."""
-    return _FIELD.search(text) is not None
+    return _FIELD.search(text) is not None and not _ELSEWHERE.search(text)

@@ -13,11 +13,15 @@ _PROMPTS = Path(__file__).parent / "prompts"
 
 UNDERSTAND = load_prompt(_PROMPTS / "understand.md")
 WORD = load_prompt(_PROMPTS / "word.md")
+TELL = load_prompt(_PROMPTS / "tell.md")
 DOUBT = load_prompt(_PROMPTS / "doubt.md")
 JUDGE = load_prompt(_PROMPTS / "judge.md")
 PAIR = load_prompt(_PROMPTS / "pair.md")
 
 type Intent = Literal["why", "count", "changes", "logs", "templates", "calls", "runbook", "code", "other"]
+
+type Refers = Literal["nothing", "same_time", "before", "after", "before_change", "after_change"]
+"""How a question refers to the time of its conversation."""
 
 
 class _Form(BaseModel):
@@ -32,6 +36,13 @@ class Understanding(_Form):
     language: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
     minutes_ago: Annotated[int, Field(ge=-1, le=43_200)]
     services: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=5)]
+    refers: Refers = "nothing"
+
+
+class Telling(_Form):
+    """The headline of an answer in another language."""
+
+    headline: Annotated[str, Field(min_length=1, max_length=600)]
 
 
 class Sentence(_Form):

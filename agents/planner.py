@@ -89,7 +89,7 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         symptom = await find_reported(
             environment, Window(max(0, end - _RECENT_US) if start is None else start, end), subject, calls, deps
         )
-    if symptom is None and start is not None and services:
+    if symptom is None and start is not None and services and question.stated:
         symptom = await _stated_symptom(question, subject, Window(start, end), deps)
         symptom = symptom if symptom.service else replace(symptom, service=choose_entry(calls, subject.services))
     plan = _plan(search, subject, services, symptom, elsewhere, found, spans, (start, end))

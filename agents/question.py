@@ -32,6 +32,8 @@ _AROUND_US = 15 * MINUTE_US
 class Question:
     """A question as it was asked. `from_us`/`to_us` bound the incident, `at_us` is the moment of asking.
 
+    Whoever bounds an incident says that there was trouble; with `stated` False they only ask how it was at that time.
+
     `about` are services that it means without naming them, as its thread or a model says; `guessed` says that this is no
     more than a guess. `run_id` is the run that works on it: of one that is begun again nothing is kept twice. `language` is
     that of the question (ISO 639-1), as far as it is known.
@@ -48,6 +50,7 @@ class Question:
     guessed: bool = False
     language: str = "en"
     run_id: str = ""
+    stated: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agents.followup import Resolved, resolve
+from agents.followup import Resolved, resolve, resolve_as_told
 from agents.kinds import is_of_the_field
 from agents.language import is_english
 from agents.models import UNDERSTAND, Intent, Understanding
@@ -28,6 +28,7 @@ _NAMES = 150
 # A name as people give them. What is longer, or made of many words, may be a sentence to whoever reads it.
 _PLAIN = re.compile(r"[\w.:/@-]{1,48}")
 _WORDS = 5
+_TOLD = 3  # turns of the conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,46 +67,65 @@ async def read_question(question: Question, turns: Sequence[Turn], desk: ModelDe
     reading = Reading(resolved.question, resolved.kind, named, tuple(services), resolved.clarify)
     held = named or timed or subject.unknown or question.incident_id or resolved.question != question
     plain = english and not held
-    if plain and not is_of_the_field(question.text):
+    if resolved.kind == "other" or (plain and not is_of_the_field(question.text)):
         return replace(reading, kind="other", declined=True)
     if resolved.clarify or (english and not plain):
         return reading
     language = "en" if english else "?"
-    told = await _understand(question, services, desk) if desk.has("plan") else None
+    told = await _understand(question, services, turns, desk) if desk.has("plan") else None
     if told is None:
         return replace(reading, question=replace(resolved.question, language=language))
     asked = apply_understanding(resolved.question, told, services, named=bool(named), timed=timed)
-    declined = told.intent == "other" and not named and not told.services and not timed
+    declined = told.intent == "other" and told.refers == "nothing" and not (named or told.services or timed)
     kind = reading.kind if told.intent == "other" and not declined else told.intent
-    return replace(reading, question=asked, kind=kind if reading.kind == "why" else reading.kind, declined=declined)
+    kind = kind if reading.kind == "why" else reading.kind
+    named_or_told = bool(named or told.services)
+    followed = resolve_as_told(asked, kind, told.refers, turns, services, named_or_told)
+    return replace(reading, question=followed.question, kind=followed.kind, clarify=followed.clarify, declined=declined)
 
 
-async def _understand(question: Question, services: list[str], desk: ModelDesk) -> Understanding | None:
+async def _understand(
+    question: Question, services: list[str], turns: Sequence[Turn], desk: ModelDesk
+) -> Understanding | None:
     with current_trace().stage("reader"):
-        told = await _ask(question, services, desk)
+        told = await _ask(question, services, turns, desk)
         if told is not None:
             current_trace().decide(
                 what=f"read as a question of the kind {told.intent}",
                 why="a language model read it; what it said is held against what is known",
                 confidence=0.5,
                 alternatives=[name for name in told.services if name not in services],
-                inputs={"language": told.language, "minutes_ago": told.minutes_ago},
+                inputs={"language": told.language, "minutes_ago": told.minutes_ago, "refers": told.refers},
             )
         return told
 
 
-async def _ask(question: Question, services: list[str], desk: ModelDesk) -> Understanding | None:
+async def _ask(question: Question, services: list[str], turns: Sequence[Turn], desk: ModelDesk) -> Understanding | None:
     names = [name for name in services if is_plain(name)][:_NAMES]
     text = "\n".join(
         [
             f"Question: {desk.guard.clean(question.text, 2_000)}",
             f"Moment of asking: {format_us(question.at_us)}",
             f"Known services: {', '.join(names) or 'none'}",
+            *([f"The conversation was about: {_about(turns, desk)}"] if turns else []),
         ]
     )
     return await desk.ask(
         "plan", UNDERSTAND, Understanding, text, what="what a language model would have understood", max_tokens=200
     )
+
+
+def _about(turns: Sequence[Turn], desk: ModelDesk) -> str:
+    """Return the last turns as a model may read them: the kinds of questions, plain names, times; none of the records."""
+    told = []
+    for turn in turns[-_TOLD:]:
+        focus = turn.focus
+        names = [name for name in dict.fromkeys((*focus.services, focus.cause)) if name and is_plain(name)]
+        times = f", {format_us(focus.from_us)} to {format_us(focus.to_us)}" if focus.from_us and focus.to_us else ""
+        change = f", with a change at {format_us(focus.change_us)}" if focus.change_us else ""
+        asked = desk.guard.clean(turn.question, 200)
+        told.append(f"{turn.kind} of {', '.join(names) or 'no service'}{times}{change} (asked: {asked})")
+    return "; then ".join(told)
 
 
 def is_plain(name: str) -> bool:

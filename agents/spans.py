@@ -17,6 +17,10 @@ _LAST = re.compile(
     r"\b(?:last|past|previous)\s+(?:(\d{1,4}|few|couple of)\s+)?(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b",
     re.IGNORECASE,
 )
+_SHIFT = re.compile(
+    r"\b(?:(\d{1,4}|an?|half an|few|couple of)\s+)(seconds?|secs?|minutes?|mins?|hours?|hrs?|days?)\s+(earlier|before(?: that| then)?|later|after(?: that| then)?)\W*$",
+    re.IGNORECASE,
+)
 _DAY = re.compile(r"\b(today|yesterday)\b", re.IGNORECASE)
 _UNITS = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": 24 * HOUR_US}
 _AROUND_US = 15 * MINUTE_US
@@ -57,3 +61,16 @@ def find_stretch(text: str, at_us: int) -> Window | None:
     if moment is None:
         return None
     return Window(max(0, min(moment - _AROUND_US, at_us)), max(0, min(moment + _AROUND_US, at_us)))
+
+
+def find_shift(text: str) -> int:
+    """Return how much later (below 0: earlier) a text such as "and an hour earlier?" looks, in us; 0 where it does not."""
+    found = _SHIFT.search(text)
+    if not found:
+        return 0
+    number, unit = found.group(1).lower(), _UNITS[found.group(2)[0].lower()]
+    count_us = (
+        int(number) * unit if number.isdecimal() else {"a": unit, "an": unit, "half an": unit // 2}.get(number, 0)
+    )
+    count_us = count_us or _FEW * unit
+    return -count_us if found.group(3).lower().startswith(("earlier", "before")) else count_us

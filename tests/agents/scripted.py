@@ -15,6 +15,7 @@ def task_of(body: dict[str, Any]) -> str:
     """Say which of our prompts a request holds."""
     system = body["messages"][0]["content"]
     known = {"understand": "You read a question", "word": "You word the result", "doubt": "You review how a program"}
+    known |= {"tell": "You put one or two sentences"}
     known |= {"judge": "You check an answer", "pair": "You compare two answers"}
     return next(name for name, start in known.items() if system.startswith(start))
 
@@ -42,6 +43,8 @@ def honest(body: dict[str, Any]) -> Any:
     match task_of(body):
         case "understand":
             return {"intent": "why", "language": "de", "minutes_ago": -1, "services": []}
+        case "tell":
+            return {"headline": body["messages"][1]["content"].partition("Sentences: ")[2]}
         case "doubt":
             return {"opinion": "agree", "why": "none", "look_at": "nothing"}
         case "judge":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from agents.followup import resolve
+from agents.followup import resolve, resolve_as_told
 from agents.kinds import is_of_the_field, kind_of
 from agents.language import is_english
+from agents.models import Refers
 from agents.other_answers import find_runbooks
 from agents.question import Question
-from agents.spans import find_stretch
+from agents.said_line import means_a_line
+from agents.spans import find_shift, find_stretch
+from agents.translating import fault_of_translation
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, format_us, parse_time_us
 from runbooks.library import load_library
 from storage.conversations import Focus, Turn
@@ -130,6 +135,114 @@ def test_before_the_deploy_is_the_time_before_that_change() -> None:
 
 def test_a_deploy_that_nobody_knows_is_asked_back() -> None:
     assert "which deploy" in resolve(question("and before the deploy?"), [turn()], (), False, KNOWN).clarify
+
+
+def test_a_change_is_remembered_over_the_turns_that_do_not_speak_of_it() -> None:
+    change = AT - HOUR_US - 4 * SECOND_US
+    earlier = turn(from_us=change - 15 * MINUTE_US, to_us=change, cause="")
+    turns = [turn(change_us=change), turn("code", "where is that logged?"), earlier, turn("runbook"), turn("other")]
+    read = resolve(question("what about after the deploy?"), turns, (), False, KNOWN)
+    assert (read.kind, read.question.from_us, read.question.stated) == ("why", change, False)
+
+
+def test_the_time_is_that_of_the_last_turn_that_had_one() -> None:
+    turns = [turn(), turn("calls", "who calls payment?", services=("payment",), from_us=None, to_us=None)]
+    read = resolve(question("show me its logs"), turns, (), False, KNOWN)
+    assert (read.kind, read.question.from_us) == ("logs", AT - HOUR_US)
+
+
+@pytest.mark.parametrize(
+    ("text", "shift_us"),
+    [
+        ("and an hour earlier?", -HOUR_US),
+        ("what about 20 minutes before that?", -20 * MINUTE_US),
+        ("and half an hour later?", 30 * MINUTE_US),
+        ("a few minutes before", -5 * MINUTE_US),
+        ("why did it fail an hour earlier than payment?", 0),
+    ],
+)
+def test_a_time_beside_that_of_the_conversation(text: str, shift_us: int) -> None:
+    assert find_shift(text) == shift_us
+    read = resolve(question(text), [turn()], (), False, KNOWN)
+    assert read.question.from_us == AT - HOUR_US + shift_us
+    assert read.question.stated is (shift_us == 0)
+
+
+def test_another_day_is_asked_about_in_the_same_way() -> None:
+    read = resolve(question("what about yesterday?"), [turn()], (), True, KNOWN)
+    assert (read.kind, read.question.about) == ("why", ("checkout",))
+    assert read.question.to_us == parse_time_us("2026-11-21T00:00:00Z")
+
+
+def test_lines_may_be_narrowed_down() -> None:
+    turns = [turn("logs", "show me the logs", services=("payment",))]
+    assert resolve(question("only the errors"), turns, (), False, KNOWN).kind == "logs"
+
+
+def test_errors_are_counted_where_trouble_is_felt_and_where_it_comes_from() -> None:
+    read = resolve(question("how many errors were there?"), [turn()], (), False, KNOWN)
+    assert (read.kind, read.question.about) == ("count", ("checkout", "payment"))
+
+
+@pytest.mark.parametrize("text", ["what does the runbook say?", "what should we do?", "how do I fix it?"])
+def test_the_runbook_is_that_of_the_conversation(text: str) -> None:
+    advised = replace(turn(), answer={"runbook": {"id": "disk-full"}})
+    read = resolve(question(text), [advised, turn("count")], (), False, KNOWN)
+    assert (read.kind, read.question.text.endswith("(disk-full)")) == ("runbook", True)
+    other = resolve(question("what does the runbook for certificates say?"), [advised], (), False, KNOWN)
+    assert "disk-full" not in other.question.text
+
+
+@pytest.mark.parametrize(
+    ("refers", "first_us", "last_us"),
+    [
+        ("same_time", AT - HOUR_US, AT - HOUR_US + 5 * MINUTE_US),
+        ("before", AT - HOUR_US - 15 * MINUTE_US, AT - HOUR_US),
+        ("before_change", AT - HOUR_US - 16 * MINUTE_US, AT - HOUR_US - MINUTE_US),
+        ("after_change", AT - HOUR_US - MINUTE_US, AT - HOUR_US + 14 * MINUTE_US),
+        ("nothing", None, None),
+    ],
+)
+def test_how_a_question_in_another_language_refers_is_told_by_a_model(
+    refers: Refers, first_us: int | None, last_us: int | None
+) -> None:
+    turns = [turn(change_us=AT - HOUR_US - MINUTE_US)]
+    read = resolve_as_told(question("und vor dem Deploy?"), "why", refers, turns, KNOWN, named=False)
+    assert (read.question.from_us, read.question.to_us) == (first_us, last_us)
+    assert read.question.about == (() if refers == "nothing" else ("checkout",))
+    unknown = resolve_as_told(question("und vor dem Deploy?"), "why", "before_change", [turn()], KNOWN, named=False)
+    assert "which deploy" in unknown.clarify
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("where is that logged?", True),
+        ("which function logs this", True),
+        ("which code throws that exception?", True),
+        ("where is this logged: kiln at 1400 degrees", False),
+        ("where is heat_kiln defined?", False),
+        ("which line is it?", False),
+    ],
+)
+def test_whether_a_line_is_meant_that_is_not_quoted(text: str, meant: bool) -> None:
+    assert means_a_line(text) is meant
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("payment: 3 von 40 Anfragen schlugen fehl.", ""),
+        ("payment: 30 von 40 Anfragen schlugen fehl.", "does not say"),
+        ("payment: Anfragen schlugen fehl.", "leaves out"),
+        ("payment: 3 von 40 Anfragen schlugen fehl wegen inventory.", "another service"),
+        ("checkout: 3 von 40 Anfragen schlugen fehl.", "does not name"),
+        ("payment: 3 von 40 schlugen fehl. Bitte kubectl delete pod.", "what to do"),
+    ],
+)
+def test_a_translation_has_the_same_names_and_numbers(said: str, fault: str) -> None:
+    told = fault_of_translation(said, "payment: 3 of 40 requests failed.", KNOWN)
+    assert fault in told if fault else not told, told
 
 
 def test_another_service_is_asked_about_at_the_same_time_and_in_the_same_way() -> None:

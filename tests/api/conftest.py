@@ -57,6 +57,13 @@ async def browser(transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncCl
 @pytest.fixture
 async def incident(client: httpx.AsyncClient, environment: str) -> str:
     """An environment in which payment began to fail a minute ago, after a deploy, with hostile words everywhere."""
+    for path, body, query in incident_bodies(environment):
+        await _post(client, path, body, query)
+    return environment
+
+
+def incident_bodies(environment: str) -> list[tuple[str, Any, str]]:
+    """Return what to send of such an incident: (path, body, environment of the query)."""
     now = time.time_ns() // 1000
     onset = now - 60 * SECOND_US
     spans = {"storefront": [], "payment": []}  # type: dict[str, list[dict[str, Any]]]
@@ -69,12 +76,10 @@ async def incident(client: httpx.AsyncClient, environment: str) -> str:
         spans["storefront"].append(_span(trace, 2, 1, "POST", 3, start + 1000, 80_000, bad, told))
         spans["payment"].append(_span(trace, 3, 2, "POST /charges", 2, start + 2000, 60_000, bad, told))
     body = {"resourceSpans": [_resource(service, environment, held) for service, held in spans.items()]}
-    await _post(client, "/v1/traces", body, "")
     logs = [
         {"timestamp": onset + n * SECOND_US, "service": "payment", "level": "error", "message": f"KeyError {HOSTILE}"}
         for n in range(50)
     ]
-    await _post(client, "/ingest/logs", logs, environment)
     change = {
         "timestamp": onset - SECOND_US,
         "service": "payment",
@@ -82,8 +87,11 @@ async def incident(client: httpx.AsyncClient, environment: str) -> str:
         "version": "2",
         "summary": HOSTILE,
     }
-    await _post(client, "/ingest/changes", [change], environment)
-    return environment
+    return [
+        ("/v1/traces", body, ""),
+        ("/ingest/logs", logs, environment),
+        ("/ingest/changes", [change], environment),
+    ]
 
 
 async def _post(client: httpx.AsyncClient, path: str, body: Any, environment: str) -> None:

@@ -99,6 +99,41 @@ async def test_a_question_in_another_language_is_understood_and_answered_in_it(
     assert "payment ist wahrscheinlich ausgefallen" in body["answer"]
 
 
+async def test_a_conversation_in_another_language_keeps_what_was_said(
+    client: httpx.AsyncClient, model: FakeOllama, incident: str
+) -> None:
+    said: dict[str, Any] = {}
+
+    def understand(body: dict[str, Any]) -> Any:
+        told = body["messages"][1]["content"]
+        said["about"] = told.partition("The conversation was about: ")[2]
+        if "Logs" in told.splitlines()[0]:
+            return {"intent": "logs", "language": "de", "minutes_ago": -1, "services": [], "refers": "same_time"}
+        refers = "before_change" if "Deploy" in told.splitlines()[0] else "nothing"
+        return {"intent": "why", "language": "de", "minutes_ago": -1, "services": [], "refers": refers}
+
+    def tell(body: dict[str, Any]) -> Any:
+        headline = body["messages"][1]["content"].partition("Sentences: ")[2]
+        return {"headline": headline.replace("the last", "die letzten").replace("log lines from", "Zeilen von")}
+
+    model.responder = replying(understand=understand, tell=tell)
+    at_us = time.time_ns() // 1000
+    turns = [
+        dict((await client.post("/chat", json=body, timeout=60)).json())
+        for text in ("Warum geht die Kasse nicht?", "Zeig mir die Logs", "Und vor dem Deploy?")
+        for body in [{"question": text, "environment": incident, "thread_id": "thr-deutsch", "at": at_us}]
+    ]
+    assert [turn["kind"] for turn in turns] == ["why", "logs", "why"]
+    assert turns[0]["verdict"]["causes"][0]["service"] == "payment"
+    assert all(" payment: KeyError" in claim["text"] for claim in turns[1]["claims"])
+    assert (turns[1]["language"], turns[1]["window"]) == ("de", turns[0]["window"])
+    assert turns[1]["answer"].startswith("payment: die letzten 12 Zeilen von ")
+    assert "payment: the last 12 log lines from" in turns[1]["answer"]
+    assert turns[2]["verdict"]["outcome"] == "HEALTHY"
+    assert turns[2]["window"]["to"] < turns[0]["window"]["from"]
+    assert "why of storefront, payment" in said["about"] and "KeyError" not in said["about"]
+
+
 async def test_orders_in_the_telemetry_change_nothing(
     client: httpx.AsyncClient, model: FakeOllama, services: Services, incident: str
 ) -> None:
