@@ -3,8 +3,8 @@
 Times are microseconds since 1970 (`*_us`): these records are counted in millions, compared and subtracted, and the
 database holds the same integers. Every record belongs to an environment; nothing crosses from one to another.
 
-Those that come in millions are msgspec's structs: made, and written to the spool, in a tenth of a dataclass's time. An
-empty mapping as a default is made anew for each.
+Those that come in millions are msgspec's structs: made, and written to the spool, in a tenth of a dataclass's time. They
+hold scalars only, so that the garbage collector need not look at them. An empty mapping as a default is made anew for each.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ type ChangeKind = Literal["deploy", "config", "flag", "rollback"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = ("deploy", "config", "flag", "rollback")
 
 
-class LogEvent(msgspec.Struct, frozen=True):
+class LogEvent(msgspec.Struct, frozen=True, gc=False):
     """One log line of one service. `trace_id` and `span_id` are lower-case hex, or empty."""
 
     environment: str
@@ -68,7 +68,7 @@ class LogEvent(msgspec.Struct, frozen=True):
     attributes: Attributes = {}
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """One span of a request trace. `peer` is the address or service that a client span says it calls, or empty."""
 
     environment: str
@@ -88,7 +88,7 @@ class Span(msgspec.Struct, frozen=True):
     attributes: Attributes = {}
 
 
-class MetricPoint(msgspec.Struct, frozen=True):
+class MetricPoint(msgspec.Struct, frozen=True, gc=False):
     """One sample of one series. `source` and `destination` are set for edge metrics, else empty."""
 
     environment: str

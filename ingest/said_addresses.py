@@ -53,7 +53,11 @@ _LETTER = re.compile(r"[a-z]")
 
 def may_say_address(template: str) -> bool:
     """Say whether lines of a template can say whom their service calls: so that few lines are read at all."""
-    return _MAY_HOLD.search(template) is not None and _OF_A_CONNECTION.search(template) is not None
+    return (
+        _MAY_HOLD.search(template) is not None
+        and _OF_A_CONNECTION.search(template) is not None
+        and _LISTENS.search(template[:_READ_CHARS]) is None
+    )
 
 
 def read_said_addresses(message: str) -> list[SaidAddress]:

@@ -155,7 +155,7 @@ class Ingest:
     async def accept(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> Receipt:
         """Take a delivery of another form: `decode` makes records of its body; equal bodies of one `form` are retries."""
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
-        letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded)
+        letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded) if decoded.refused else ""
         # Telemetry first: it is safe in the spool also while the database is away, which agent traces wait for.
         done = await self._sink.take(batch, delivery.patience) if decoded.records else None
         accepted, duplicate = await self._store_agent_records(decoded)
@@ -231,7 +231,7 @@ class Ingest:
 
     def _keep_refused(self, form: str, batch: Batch, decoded: Decoded[Any]) -> str:
         """Keep the refused records as a dead letter and return its id, or nothing; they must not cost the good ones."""
-        if not decoded.refused or self._dead_letters is None:
+        if self._dead_letters is None:
             return ""
         letter = DeadLetter(
             id="",

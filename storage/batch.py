@@ -22,8 +22,8 @@ from domain.telemetry import (
     Span,
     StatedEdge,
 )
-from domain.times import SLOT_US
 from storage.database import Row
+from storage.log_rows import LogRows, count_arrivals, make_log_rows
 
 type Kind = Literal["logs", "traces", "metrics", "changes", "events", "topology", "alerts"]
 
@@ -73,7 +73,7 @@ class Batch:
 class PreparedBatch:
     """A batch as rows, ready to be written: what `prepare` returns. `ids` are those of its changes, in order.
 
-    `counted` is how many log events have a part in `counts` and no row of their own.
+    `arrivals` are the counts of the log events that have a row, `counts` those of all; `counted` is how many have none.
     """
 
     environment: str
@@ -83,7 +83,8 @@ class PreparedBatch:
     rejected: int
     ids: tuple[str, ...]
     templates: Mapping[int, tuple[int, str]]
-    logs: tuple[Row, ...]
+    logs: LogRows
+    arrivals: tuple[Row, ...]
     counts: tuple[Row, ...]
     inserts: tuple[tuple[str, tuple[Row, ...]], ...]
     alerts: tuple[tuple[Alert, str, str, bool], ...]
@@ -93,13 +94,13 @@ class PreparedBatch:
     @property
     def records(self) -> int:
         """How many records it holds."""
-        return len(self.logs) + self.counted + len(self.alerts) + sum(len(rows) for _, rows in self.inserts)
+        return self.logs.count + self.counted + len(self.alerts) + sum(len(rows) for _, rows in self.inserts)
 
 
 def prepare(batch: Batch) -> PreparedBatch:
     """Turn records into rows; pure, and the costly part of a write, so run it in a thread."""
     changes = tuple(_change_row(change) for change in batch.changes)
-    every_log = [*batch.logs, *batch.counted] if batch.counted else batch.logs
+    arrivals = count_arrivals(batch.logs)
     rows: tuple[tuple[str, Iterable[Row]], ...] = (
         # Sorted by primary key: fewer pages are touched, and always in the same order.
         ("ingest_add_spans", sorted(map(_span_row, batch.spans), key=itemgetter(0, 1, 2))),
@@ -115,9 +116,10 @@ def prepare(batch: Batch) -> PreparedBatch:
         received_us=batch.received_us,
         rejected=batch.rejected,
         ids=tuple(str(row[1]) for row in changes),
-        templates={event.template_id: (batch.mask_version, event.template) for event in every_log},
-        logs=tuple(map(_log_row, batch.logs)),
-        counts=_count_logs(every_log),
+        templates={event.template_id: (batch.mask_version, event.template) for event in (*batch.logs, *batch.counted)},
+        logs=make_log_rows(batch.logs, _attributes_json),
+        arrivals=arrivals,
+        counts=(*arrivals, *count_arrivals(batch.counted)),
         inserts=tuple((query, found) for query, each in rows if (found := tuple(each))),
         alerts=tuple(_alert_parts(alert, at not in batch.undated) for at, alert in enumerate(batch.alerts)),
         counted=len(batch.counted),
@@ -150,52 +152,6 @@ def _shrunk(attributes: Attributes) -> dict[str, Scalar]:
             break
         kept[key] = value
     return kept
-
-
-def _log_row(event: LogEvent) -> Row:
-    return (
-        event.environment,
-        event.time_us,
-        event.service,
-        int(event.level),
-        event.template_id,
-        event.node,
-        event.trace_id,
-        event.span_id,
-        event.message,
-        _attributes_json(event.attributes),
-    )
-
-
-def _count_logs(logs: Sequence[LogEvent]) -> tuple[Row, ...]:
-    """Return the rows of `log_count`: events per environment, slot, service, template and level, in key order."""
-    found: dict[tuple[str, int, str, int, int], list[int]] = {}
-    for event in logs:
-        time_us = event.time_us
-        key = (event.environment, time_us - time_us % SLOT_US, event.service, event.template_id, int(event.level))
-        count = found.get(key)
-        if count is None:
-            found[key] = [1, time_us, time_us]
-        else:
-            count[0] += 1
-            count[1] = min(count[1], time_us)
-            count[2] = max(count[2], time_us)
-    return tuple((*key, *count) for key, count in sorted(found.items()))
-
-
-def merge_counts(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
-    """Return the rows of `log_count` of several batches as one, in key order."""
-    if len(parts) == 1:
-        return parts[0]
-    found: dict[Row, tuple[int, int, int]] = {}
-    for rows in parts:
-        for row in rows:
-            key, (count, first_us, last_us) = row[:5], row[5:]
-            known = found.get(key)
-            if known is not None:
-                count, first_us, last_us = count + known[0], min(first_us, known[1]), max(last_us, known[2])
-            found[key] = (count, first_us, last_us)
-    return [(*key, *values) for key, values in sorted(found.items())]
 
 
 def _span_row(span: Span) -> Row:

@@ -63,7 +63,8 @@ class Drain:
         group: list[tuple[Waiting, PreparedBatch]] = []
         for waiting in lane.next_group():
             try:
-                group.append((waiting, await asyncio.to_thread(lane.load, waiting)))
+                held = waiting.prepared
+                group.append((waiting, held if held is not None else await asyncio.to_thread(lane.load, waiting)))
             except StorageError as exc:
                 if not group:
                     waiting.failures += 1

@@ -13,9 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from domain.errors import StorageRefused
 from domain.telemetry import Alert
-from storage.batch import Batch, Kind, PreparedBatch, make_alert_row, merge_counts, prepare
+from storage.batch import Batch, Kind, PreparedBatch, make_alert_row, prepare
 from storage.database import Database, Row, Transaction
+from storage.log_rows import merge_counts
 
 __all__ = ["Batch", "IngestStore", "Kind", "PreparedBatch", "Sink", "Written", "prepare"]
 
@@ -166,17 +168,28 @@ def _find_earlier(tx: Transaction, batch: PreparedBatch) -> Written | None:
 
 def _write_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -> None:
     """Write the log events and the counts of several batches with as few statements as can be."""
-    rows = [(seq, *row) for batch, seq in batches for row in batch.logs]
-    for part in _packets(rows):
-        tx.execute_rows("ingest_add_logs", part)
-    counts = merge_counts([batch.counts for batch, _ in batches])
+    expected = sum(batch.logs.count for batch, _ in batches)
+    if expected:
+        content = "".join([batch.logs.load(seq) for batch, seq in batches]).encode()
+        loaded = tx.load_rows("ingest_load_logs", content)
+        if loaded is None:
+            loaded = _insert_logs(tx, batches)
+        if loaded != expected:
+            raise StorageRefused(f"MariaDB took {loaded} of {expected} log events.")
+        tx.execute_rows("ingest_add_arrivals", [(seq, *row) for batch, seq in batches for row in batch.arrivals])
+    counts = merge_counts(row for batch, _ in batches for row in batch.counts)
     if counts:
         tx.execute_rows("ingest_add_counts", counts)
 
 
+def _insert_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -> int:
+    rows = [row for batch, seq in batches for row in batch.logs.rows(seq)]
+    return sum(tx.execute_rows("ingest_add_logs", part) for part in _packets(rows))
+
+
 def _write_rest(tx: Transaction, batch: PreparedBatch, seq: int) -> int:
     """Write what is no log event, and return how many records of the batch were new."""
-    accepted = len(batch.logs) + batch.counted
+    accepted = batch.logs.count + batch.counted
     for query, rows in batch.inserts:
         accepted += _insert(tx, query, seq, rows)
     for alert, key, labels, dated in batch.alerts:

@@ -99,9 +99,7 @@ class Lane:
         return group
 
     def load(self, waiting: Waiting) -> PreparedBatch:
-        """Return the rows of a delivery, from memory or from the disk; raises StorageError."""
-        if waiting.prepared is not None:
-            return waiting.prepared
+        """Return the rows of a delivery that are not in memory, from the disk; raises StorageError."""
         return prepare(decode_frame(self.spool.read(waiting.place)))
 
     def read_raw(self, waiting: Waiting) -> bytes:

@@ -30,6 +30,7 @@ _DROPS = {
     "log_events": "retention_drop_logs",
     "spans": "retention_drop_spans",
     "metric_points": "retention_drop_metrics",
+    "arrivals": "retention_drop_arrivals",  # no records: they only say what there was
 }
 
 
@@ -87,8 +88,9 @@ class Retention:
         dropped["log_events"] += await self._partitions.drop(cutoff, time.time_ns() // 1000)
         for kind, query in _DROPS.items():
             while gone := await self._database.execute(query, (cutoff, _ROWS)):
-                dropped[kind] += gone
-                progress(Dropped(**dropped))
+                if kind in dropped:
+                    dropped[kind] += gone
+                    progress(Dropped(**dropped))
                 await asyncio.sleep(_BREATH_SECONDS)
         return Dropped(**dropped)
 

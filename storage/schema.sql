@@ -13,7 +13,8 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (9, 'chunk_queue', 0), (10, 'trace_facets', 0), (11, 'alert_payload', 0), (12, 'alert_status', 0),
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
-  (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0);
+  (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
+  (25, 'log_arrivals', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -68,8 +69,7 @@ CREATE TABLE log_event (
   KEY by_seq (seq),
   KEY by_time (environment, time_us),
   KEY by_service (environment, service, level, time_us),
-  KEY by_template (environment, template_id, time_us),
-  KEY by_trace (trace_id)
+  KEY by_template (environment, template_id, time_us)
 ) ENGINE=InnoDB
 PARTITION BY RANGE (time_us) (PARTITION later VALUES LESS THAN MAXVALUE);
 
@@ -83,6 +83,21 @@ CREATE TABLE log_count (
   first_us BIGINT NOT NULL,
   last_us BIGINT NOT NULL,
   PRIMARY KEY (environment, slot_us, service, template_id, level)
+) ENGINE=InnoDB;
+
+-- What each delivery brought of log lines, in a few rows: those who follow the ingest read these, not the lines.
+CREATE TABLE log_arrival (
+  seq BIGINT UNSIGNED NOT NULL,
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  service VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  node VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  template_id BIGINT UNSIGNED NOT NULL,
+  level TINYINT UNSIGNED NOT NULL,
+  slot_us BIGINT NOT NULL,
+  count INT UNSIGNED NOT NULL,
+  first_us BIGINT NOT NULL,
+  last_us BIGINT NOT NULL,
+  PRIMARY KEY (seq, environment, service, node, template_id, level, slot_us)
 ) ENGINE=InnoDB;
 
 CREATE TABLE span (

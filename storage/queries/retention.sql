@@ -8,6 +8,9 @@ SELECT LEAST(
 -- name: retention_drop_logs
 DELETE FROM log_event WHERE seq <= ? ORDER BY seq LIMIT ?
 
+-- name: retention_drop_arrivals
+DELETE FROM log_arrival WHERE seq <= ? ORDER BY seq LIMIT ?
+
 -- name: retention_drop_spans
 DELETE FROM span WHERE seq <= ? ORDER BY seq LIMIT ?
 

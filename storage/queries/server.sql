@@ -4,6 +4,9 @@ SELECT VERSION()
 -- name: session_settings
 SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 20, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', transaction_isolation = 'READ-COMMITTED'
 
+-- name: first_warning
+SHOW WARNINGS LIMIT 1
+
 -- name: applied_migrations
 SELECT version FROM schema_migration ORDER BY version
 

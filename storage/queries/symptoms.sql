@@ -15,7 +15,7 @@ GROUP BY environment, service, name, slot_us, bucket
 SELECT environment, MAX(time_us) FROM (
   SELECT environment, MAX(start_us + duration_us) AS time_us FROM span FORCE INDEX (by_seq)
   WHERE seq > ? AND seq <= ? GROUP BY environment
-  UNION ALL SELECT environment, MAX(time_us) FROM log_event FORCE INDEX (by_seq)
+  UNION ALL SELECT environment, MAX(last_us) FROM log_arrival
   WHERE seq > ? AND seq <= ? GROUP BY environment
   UNION ALL SELECT environment, MAX(time_us) FROM metric_point FORCE INDEX (by_seq)
   WHERE seq > ? AND seq <= ? GROUP BY environment

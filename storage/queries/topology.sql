@@ -42,14 +42,16 @@ FROM span FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ?
 GROUP BY environment, service, node, start_us DIV ?
 
 -- name: topology_log_sightings
-SELECT environment, 'RUNS_ON', service, node, 'logs', MIN(time_us), MAX(time_us), COUNT(*), SUM(level >= ?), 0
-FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ?
-GROUP BY environment, service, node, time_us DIV ?
+SELECT environment, 'RUNS_ON', service, node, 'logs', MIN(first_us), MAX(last_us), SUM(count), SUM(IF(level >= ?, count, 0)),
+  0
+FROM log_arrival WHERE seq > ? AND seq <= ?
+GROUP BY environment, service, node, first_us DIV ?
 
 -- name: topology_emissions
-SELECT environment, 'EMITTED', service, template_id, 'logs', MIN(time_us), MAX(time_us), COUNT(*), SUM(level >= ?), MAX(level)
-FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ?
-GROUP BY environment, service, template_id, time_us DIV ?
+SELECT environment, 'EMITTED', service, template_id, 'logs', MIN(first_us), MAX(last_us), SUM(count),
+  SUM(IF(level >= ?, count, 0)), MAX(level)
+FROM log_arrival WHERE seq > ? AND seq <= ?
+GROUP BY environment, service, template_id, first_us DIV ?
 
 -- name: topology_template_texts
 SELECT t.id, t.text FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j

@@ -170,7 +170,7 @@ async def test_what_the_database_refuses_is_a_dead_letter_and_blocks_nothing(
     (letter,) = letters.find_all()
     assert bad.reason.endswith(letter.id)
     assert (letter.kind, letter.environment, letter.records) == ("logs", environment, 2)
-    assert "Data too long" in letter.reasons[0]
+    assert "Data truncated for column 'service'" in letter.reasons[0]
     assert sorted(await stored(database, environment)) == ["fine 0", "fine 1", "good 0", "good 1"]
 
 
