@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
 
 from domain.errors import EmbeddingError, QuestionError, StorageError
 from domain.terms import read_terms
@@ -15,9 +15,11 @@ from retrieval.embedding import find_near
 from retrieval.fusion import Ranking, fuse
 
 if TYPE_CHECKING:
-    from agents.services import Services
     from domain.code import Chunk
+    from domain.embedding import Embedder
     from indexer.code_index import CodeIndex, IndexedFile
+    from indexer.search import CodeSearch
+    from storage.vectors import VectorStore
 
 type SearchBy = Literal["both", "words", "meaning"]
 
@@ -26,6 +28,19 @@ _MEANING_WEIGHT = 0.5
 """On issues of real projects the vector helps most at half the weight of the words."""
 
 _EXACT = 20_000
+
+
+class Searched(Protocol):
+    """What is searched: the index, and the vectors of its chunks, if there are any."""
+
+    @property
+    def code(self) -> CodeSearch: ...
+
+    @property
+    def vectors(self) -> VectorStore | None: ...
+
+    @property
+    def embedder(self) -> Embedder | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class CodeHit:
 
 
 async def find_code(
-    services: Services, query: str, limit: int, service: str = "", by: str = "both"
+    services: Searched, query: str, limit: int, service: str = "", by: str = "both"
 ) -> tuple[list[CodeHit], str]:
     """Return the chunks that fit a query best, and what the reader should know of the search.
 
@@ -51,7 +66,7 @@ async def find_code(
     loaded = await services.code.load()
     index = loaded.part(service)[0]
     worded = [] if kind == "meaning" else await services.code.by_text(query, _DEPTH, service)
-    near, note = ([], "") if kind == "words" else await _find_near(services, index, query, service)
+    near, note = ([], "") if kind == "words" else await near_chunks(services, index, query, service)
     if kind == "meaning" and note and not near:
         raise QuestionError(note)
     return _fuse(query, worded, near)[:limit], note
@@ -63,10 +78,10 @@ def _read_kind(by: str) -> SearchBy:
     return cast(SearchBy, by or "both")
 
 
-type _Near = tuple[IndexedFile, Chunk, float]
+type NearChunk = tuple[IndexedFile, Chunk, float]
 
 
-async def _find_near(services: Services, index: CodeIndex, query: str, service: str) -> tuple[list[_Near], str]:
+async def near_chunks(services: Searched, index: CodeIndex, query: str, service: str) -> tuple[list[NearChunk], str]:
     """Return the chunks nearest in meaning, nearest first, and a line on what was not looked at."""
     if services.embedder is None or services.vectors is None:
         return [], "Searched by words only: CAUSEGRAPH_EMBEDDER is `none`."
@@ -84,7 +99,7 @@ async def _find_near(services: Services, index: CodeIndex, query: str, service: 
     return near, ""
 
 
-def _fuse(query: str, worded: Sequence[ChunkHit], near: Sequence[_Near]) -> list[CodeHit]:
+def _fuse(query: str, worded: Sequence[ChunkHit], near: Sequence[NearChunk]) -> list[CodeHit]:
     terms = list(read_terms(query))
     found = {hit.chunk.id: (hit.file, hit.chunk, hit.line) for hit in worded}
     for file, chunk, _ in near:

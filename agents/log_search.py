@@ -12,13 +12,10 @@ from domain.errors import EmbeddingError, StorageError
 from domain.observed import TemplateCount
 from domain.telemetry import Level
 from domain.times import format_us
-from retrieval.embedding import find_near
+from retrieval.embedding import FARTHEST, find_near
 
 if TYPE_CHECKING:
     from agents.services import Services
-
-FARTHEST = 0.7
-"""From which distance on a template says something else; of MiniLM, whose unrelated texts lie at 0.75 and more."""
 
 _MOST_BY_TEXT = 20
 _MOST_BY_MEANING = 10

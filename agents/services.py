@@ -16,6 +16,7 @@ from domain.incident import EventKind, IncidentStatus, LiveIncident, TimelineEve
 from ingest.sources import Sources
 
 if TYPE_CHECKING:
+    from agents.finding import Finder
     from agents.investigate import Investigator
     from agents.remedy import Remedy
     from agents.rulings import Rulings
@@ -182,6 +183,21 @@ class Services:
         from storage.code import CodeStore
 
         return CodeSearch(CodeStore(self.database), self.settings.data_dir / "code" / "clones")
+
+    @cached_property
+    def finder(self) -> Finder:
+        """What finds evidence of every kind for a text."""
+        from agents.finding import Finder
+        from storage.search import SearchStore
+
+        return Finder(
+            store=SearchStore(self.database),
+            graph=self.graph,
+            code=self.code,
+            runbooks=self.runbook_search,
+            vectors=self.vectors,
+            embedder=self.embedder,
+        )
 
     @asynccontextmanager
     async def projecting(self) -> AsyncIterator[None]:

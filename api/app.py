@@ -37,6 +37,7 @@ from api.quality import quality_router
 from api.records import records_router
 from api.review import cases_router, policies_router
 from api.runbooks import runbooks_router
+from api.search import search_router
 from api.threads import threads_router
 from api.topology import topology_router
 from api.traces import traces_router
@@ -117,6 +118,7 @@ def build_app(services: Services, instance: str = "") -> FastAPI:
     app.include_router(chats.router())
     app.include_router(topology_router(services, gate))
     app.include_router(logs_router(services, gate))
+    app.include_router(search_router(services, gate))
     app.include_router(dead_letters_router(services, gate))
     app.include_router(code_router(services, gate))
     app.include_router(runbooks_router(services, gate))

@@ -86,6 +86,18 @@ def build_mcp(connect: Connect) -> MCPServer[Any]:
         return await call(context, "GET", f"/traces/{_segment(trace_id)}")
 
     @server.tool(annotations=reads)
+    async def search(
+        context: Context[Any],
+        text: Annotated[str, Field(description="A question, a message, an id, a name.", min_length=1, max_length=1000)],
+        environment: _Environment = "",
+        at: _Time = "",
+        limit: _Limit = 10,
+    ) -> str:
+        """Search everything (logs, services, code, runbooks, past incidents, changes, runs): what fits best, and why."""
+        wanted = {"q": text, "environment": environment, "at": at, "limit": min(limit, 100)}
+        return await call(context, "GET", "/search", params=wanted)
+
+    @server.tool(annotations=reads)
     async def search_logs(
         context: Context[Any],
         text: Annotated[str, Field(description="What lines hold, or what they mean.", min_length=1, max_length=500)],

@@ -91,6 +91,9 @@ class Backend(Protocol):
     async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `/query/logs`, `/search/logs` or `/stats` replies to a query."""
 
+    async def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `/search` replies to a query."""
+
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]: ...
 
     async def topology_paths(self, cause: str, symptom: str, environment: str, at_us: int | None) -> dict[str, Any]: ...
@@ -284,6 +287,16 @@ class LocalBackend:
             return await log_replies.follow_lines(self._services, asked, None if after < 0 else after)
         return await log_search.search_logs(self._services, asked, query["q"], query["before"])
 
+    async def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        from agents.replies import read_time
+        from agents.search_replies import search_everything
+
+        bounds = {f"{name}_us": read_time(name, query[name]) for name in ("at", "from", "to")}
+        kinds, limit = query["kind"], query["limit"]
+        return await search_everything(
+            self._services, query["q"], query["environment"], kinds=kinds, limit=limit, **bounds
+        )
+
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         from agents import topology_replies
 
@@ -411,6 +424,9 @@ class ServerBackend:
 
     async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         return await self._call("GET", path, {name: value for name, value in query.items() if value != ""})
+
+    async def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._call("GET", "/search", {name: value for name, value in query.items() if value != ""})
 
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         return await self._call("GET", "/topology", {"environment": environment, **_at(at_us)})

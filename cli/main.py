@@ -34,6 +34,7 @@ from cli.commands import (
     records,
     retention,
     runbooks,
+    search,
     serve,
     stack,
     topology,
@@ -103,6 +104,7 @@ def build_cli() -> typer.Typer:
     for command in (stack.up, stack.down, stack.status, stack.doctor, stack.migrate, serve.serve):
         app.command()(command)
     app.command()(ask.ask)
+    app.command()(search.search)
     app.command()(ship)
     app.command()(ingest.ingest)
     app.command()(backfill.backfill)

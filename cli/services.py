@@ -189,6 +189,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from ingest.trace_exporter import build_exporter
     from retrieval.chunk_embedding import ChunkEmbedding
     from retrieval.embedding import TemplateEmbedding
+    from retrieval.incident_vectors import IncidentEmbedding
     from storage.blobs import BlobStore
     from storage.cases import CaseStore, notification_queue
     from storage.code import CodeStore
@@ -200,6 +201,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.keys import KeyStore
     from storage.prompt_keeper import PromptKeeper
     from storage.retention import Retention
+    from storage.search import SearchStore
     from storage.spooled import SpooledStore
     from storage.symptoms import SymptomStore
     from storage.telemetry import Telemetry
@@ -250,6 +252,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             *(
                 (
                     runbook_search,
+                    IncidentEmbedding(SearchStore(database), vectors, embedder),
                     TemplateEmbedding(vectors, embedder),
                     ChunkEmbedding(CodeStore(database), vectors, embedder),
                 )

@@ -162,6 +162,18 @@ class TopologyGraph:
             reached.update(frontier)
         return found, reached
 
+    async def belongings(
+        self, environment: str, services: Sequence[str], since_us: int, until_us: int, limit: int
+    ) -> list[Edge]:
+        """Return what belongs to each of some services within a window: where they ran, and at most `limit` each of the
+        gravest templates that they wrote and of their newest changes."""
+        within = {"services": services, "since_us": since_us, "until_us": until_us, "limit": limit}
+        hosts = {"services": services, "moment_us": until_us - 1, "limit": limit * len(services)}
+        edges = await self._edges(environment, "runs_on_from", "RUNS_ON", hosts)
+        edges += await self._edges(environment, "emitted_from", "EMITTED", within)
+        edges += await self._edges(environment, "changed_to", "CHANGED", within)
+        return edges
+
     async def paths(
         self,
         environment: str,

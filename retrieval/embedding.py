@@ -7,6 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
+import numpy as np
+from numpy.typing import NDArray
+
 from domain.embedding import Embedder
 from domain.errors import CausegraphError, EmbeddingError
 from storage.vectors import Corpus, Near, Space, VectorStore
@@ -14,6 +17,9 @@ from storage.vectors import Corpus, Near, Space, VectorStore
 logger = logging.getLogger(__name__)
 
 BATCH = 128
+FARTHEST = 0.7
+"""From which distance on a text says something else; of MiniLM, whose unrelated texts lie at 0.75 and more."""
+
 _POLL_SECONDS = 5.0
 _PAUSE_SECONDS = 30.0  # after a failure
 
@@ -103,3 +109,29 @@ async def find_near(
     if space != Space(embedder.name, embedder.dimension):
         return []
     return await vectors.nearest(corpus, (await embedder.embed([text]))[0], limit, among)
+
+
+class QueryEmbedder:
+    """An embedder that remembers the last query: one search asks several corpora about the same text."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._inner = inner
+        self._last: tuple[str, asyncio.Future[NDArray[np.float32]]] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the embedder itself."""
+        return self._inner.name
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has."""
+        return self._inner.dimension
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit vector per text; raises EmbeddingError."""
+        if len(texts) != 1:
+            return await self._inner.embed(texts)
+        if self._last is None or self._last[0] != texts[0]:
+            self._last = texts[0], asyncio.ensure_future(self._inner.embed(texts))
+        return await asyncio.shield(self._last[1])

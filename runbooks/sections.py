@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runbooks.model import Runbook, Step
 
 _HEADING = re.compile(r"^#{1,4}\s+(.+?)\s*$", re.MULTILINE)
-_CHARACTERS = 1_000  # about what an embedder reads
+_CHARACTERS = 600  # what comes later is rarely what a section is about, and costs as much
 
 
 @dataclass(frozen=True, slots=True)

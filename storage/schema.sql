@@ -14,7 +14,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
-  (25, 'log_arrivals', 0);
+  (25, 'log_arrivals', 0), (26, 'search', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -49,7 +49,9 @@ INSERT INTO follower (name, seq) VALUES ('topology', 0);
 CREATE TABLE log_template (
   id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
   mask_version SMALLINT UNSIGNED NOT NULL,
-  text TEXT NOT NULL
+  text TEXT NOT NULL,
+  words TEXT GENERATED ALWAYS AS (REPLACE(REPLACE(REPLACE(text, '_', ' '), '.', ' '), '/', ' ')) STORED,
+  FULLTEXT KEY by_words (words)
 ) ENGINE=InnoDB;
 
 CREATE TABLE log_event (
@@ -368,7 +370,8 @@ CREATE TABLE observed_edge (
   level TINYINT UNSIGNED NOT NULL,
   seq BIGINT UNSIGNED NOT NULL,
   PRIMARY KEY (environment, kind, source, target, observed_by, first_us),
-  KEY by_seq (seq)
+  KEY by_seq (seq),
+  KEY by_target (environment, kind, target)
 ) ENGINE=InnoDB;
 
 -- 'topology' writes call_slot and observed_edge, 'graph' writes the graph from them.
@@ -418,6 +421,12 @@ CREATE TABLE chunk_vector (
 ) ENGINE=InnoDB;
 
 CREATE TABLE runbook_vector (
+  id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  embedding VECTOR(384) NOT NULL,
+  VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine
+) ENGINE=InnoDB;
+
+CREATE TABLE incident_vector (
   id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   embedding VECTOR(384) NOT NULL,
   VECTOR INDEX by_embedding (embedding) M=16 DISTANCE=cosine

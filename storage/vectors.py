@@ -1,4 +1,4 @@
-"""Vectors of texts: log templates, chunks of code, sections of runbooks. Each corpus holds the vectors of one embedder.
+"""Vectors of texts: log templates, chunks of code, sections of runbooks, incidents. Each corpus holds the vectors of one embedder.
 
 The embedder's name and dimension are state of the schema: vectors of another one are refused, and moving a corpus to it
 drops what was there. The search is approximate (HNSW) over a whole corpus and exact over given ids.
@@ -18,7 +18,7 @@ from domain.embedding import MAX_DIMENSION
 from domain.errors import EmbeddingError, StorageUnavailable
 from storage.database import Database, Transaction
 
-type Corpus = Literal["template", "chunk", "runbook"]
+type Corpus = Literal["template", "chunk", "runbook", "incident"]
 
 _LOCK_SECONDS = 60
 

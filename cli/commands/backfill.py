@@ -18,17 +18,19 @@ def backfill(
     move: Annotated[
         bool, typer.Option("--move", help="Drop the vectors of another embedder and begin anew with this one.")
     ] = False,
-    only: Annotated[str, typer.Option(help="`templates` (of logs), `runbooks` or `code`; default: all.")] = "",
+    only: Annotated[
+        str, typer.Option(help="`templates` (of logs), `runbooks`, `incidents` or `code`; default: all.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Embed the log templates, the sections of runbooks and the pieces of indexed code that have no vector yet.
+    """Embed the log templates, sections of runbooks, incidents and pieces of indexed code that have no vector yet.
 
     `causegraph serve` does this by itself, a little at a time; this is for a database that was filled before, and for
     moving to another embedder (CAUSEGRAPH_EMBEDDER). Stopped at any moment it goes on where it was: what has a vector is
     not embedded again.
     """
-    if only not in ("", "templates", "runbooks", "code"):
-        raise typer.BadParameter("--only is `templates`, `runbooks` or `code`.")
+    if only not in ("", "templates", "runbooks", "incidents", "code"):
+        raise typer.BadParameter("--only is `templates`, `runbooks`, `incidents` or `code`.")
     found = asyncio.run(_backfill(batch, delay, after, move, only, quiet=as_json))
     if as_json:
         print_json(found)
@@ -44,7 +46,9 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
     from inference.build import build_embedder
     from retrieval.chunk_embedding import ChunkEmbedder, ChunkEmbedding, backfill_chunks
     from retrieval.embedding import TemplateEmbedding, backfill_templates, prepare_space
+    from retrieval.incident_vectors import IncidentEmbedding
     from storage.code import CodeStore
+    from storage.search import SearchStore
     from storage.vectors import VectorStore
 
     settings = load_settings()
@@ -58,7 +62,7 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
         if not quiet:
             notes.print(styled(text, "dim"))
 
-    templates = sections = chunks = 0
+    templates = sections = incidents = chunks = 0
     async with open_database(settings) as database:
         vectors, store = VectorStore(database), CodeStore(database)
         if only in ("", "templates"):
@@ -77,6 +81,13 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
                 sections += new
                 tell(f"{sections:,} sections of runbooks")
                 await asyncio.sleep(delay_s)
+        if only in ("", "incidents"):
+            await prepare_space(vectors, "incident", embedder, move)
+            past = IncidentEmbedding(SearchStore(database), vectors, embedder)
+            while new := await past.advance():
+                incidents += new
+                tell(f"{incidents:,} incidents")
+                await asyncio.sleep(delay_s)
         if only in ("", "code"):
             await prepare_space(vectors, "chunk", ChunkEmbedder(embedder), move)
             waiting = _Waiting(*await store.count_chunks())
@@ -88,9 +99,10 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
             )
     return {
         "embedder": embedder.name,
-        "new": templates + sections + chunks,
+        "new": templates + sections + incidents + chunks,
         "templates": templates,
         "runbooks": sections,
+        "incidents": incidents,
         "chunks": chunks,
         "seconds": round(time.perf_counter() - began, 3),
     }

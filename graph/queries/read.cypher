@@ -79,6 +79,27 @@ WHERE r.valid_from_us <= $moment_us AND (r.valid_to_us IS NULL OR r.valid_to_us 
 RETURN a.name, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
 LIMIT $limit
 
+// The gravest templates of each service, and its newest changes: a service that wrote ten thousand drowns nobody else.
+// name: emitted_from
+UNWIND $services AS service
+CALL {
+  WITH service
+  MATCH (a:Service {name: service})-[r:EMITTED]->(b:LogTemplate)
+  WHERE r.valid_from_us < $until_us AND r.last_seen_us >= $since_us
+  RETURN a, r, b ORDER BY r.level DESC, r.last_seen_us DESC, b.id LIMIT $limit
+}
+RETURN a.name, b.id, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
+// name: changed_to
+UNWIND $services AS service
+CALL {
+  WITH service
+  MATCH (b:Service {name: service})<-[r:CHANGED]-(a:Change)
+  WHERE r.valid_from_us < $until_us AND r.valid_from_us >= $since_us
+  RETURN a, r, b ORDER BY r.valid_from_us DESC, a.id LIMIT $limit
+}
+RETURN a.id, b.name, r.observed_by, r.valid_from_us, r.valid_to_us, r.last_seen_us, r.count, r.errors, r.stated, r.level
+
 // name: templates_of
 MATCH (a:Service {name: $service})-[r:EMITTED]->(b:LogTemplate)
 RETURN a.name, b.id, max(r.level), min(r.valid_from_us), max(r.last_seen_us), sum(r.count), sum(r.errors)

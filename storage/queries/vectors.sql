@@ -82,6 +82,29 @@ SELECT v.id, VEC_DISTANCE_COSINE(v.embedding, ?) AS distance
 FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
 STRAIGHT_JOIN runbook_vector AS v IGNORE INDEX (by_embedding) ON v.id = j.id ORDER BY distance LIMIT ?
 
+-- name: insert_incident_vectors
+INSERT INTO incident_vector (id, embedding) VALUES (?, ?) ON DUPLICATE KEY UPDATE id = id
+
+-- name: delete_incident_vector
+DELETE FROM incident_vector WHERE id = ?
+
+-- name: count_incident_vectors
+SELECT COUNT(*) FROM incident_vector
+
+-- name: held_incident_vectors
+SELECT v.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
+STRAIGHT_JOIN incident_vector AS v ON v.id = j.id
+
+-- name: nearest_incidents
+SET STATEMENT max_statement_time = 10, mhnsw_ef_search = 100 FOR
+SELECT id, VEC_DISTANCE_COSINE(embedding, ?) AS distance FROM incident_vector ORDER BY distance LIMIT ?
+
+-- name: nearest_of_incidents
+SET STATEMENT max_statement_time = 10 FOR
+SELECT v.id, VEC_DISTANCE_COSINE(v.embedding, ?) AS distance
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS j
+STRAIGHT_JOIN incident_vector AS v IGNORE INDEX (by_embedding) ON v.id = j.id ORDER BY distance LIMIT ?
+
 -- name: templates_without_vector
 SELECT t.id, t.text FROM log_template AS t LEFT JOIN template_vector AS v ON v.id = t.id
 WHERE t.id > ? AND v.id IS NULL ORDER BY t.id LIMIT ?

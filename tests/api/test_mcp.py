@@ -29,6 +29,7 @@ TOOLS = {
     "read_evidence",
     "read_incident",
     "read_trace",
+    "search",
     "search_logs",
     "show_topology",
 }
