@@ -30,6 +30,7 @@ from tracing.trace import Trace
 # What `start_trace(pauses=...)` must know to tell a pause from a failure.
 PAUSES: tuple[type[BaseException], ...] = (GraphBubbleUp,)
 _CUT = 4_000
+_PLAIN = frozenset(("system", "human", "ai"))
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ class TraceCallbacks(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a stage for a call of a chat model."""
-        told = [[message.model_dump(mode="json") for message in batch] for batch in messages]
+        told = [part for batch in messages for message in batch for part in _tell_message(message)]
         self._open_model(run_id, parent_run_id, told, metadata, kwargs)
 
     def on_llm_start(
@@ -257,13 +258,18 @@ class TraceCallbacks(GraphCallbackHandler):
         return run
 
     def _open_model(
-        self, run_id: UUID, parent: UUID | None, told: Any, metadata: Mapping[str, Any] | None, more: Mapping[str, Any]
+        self,
+        run_id: UUID,
+        parent: UUID | None,
+        told: Sequence[str],
+        metadata: Mapping[str, Any] | None,
+        more: Mapping[str, Any],
     ) -> None:
         asked = more.get("invocation_params") or {}
         model = str((metadata or {}).get("ls_model_name") or asked.get("model") or asked.get("model_name") or "")
         run = self._open(run_id, parent, str(more.get("name") or model or "model"), "model", {"model": model})
         run.model = model
-        run.prompt = blake3(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+        run.prompt = _hash_parts(told)
 
     def _close(self, run_id: UUID, error: BaseException | None, facts: Mapping[str, object] | None = None) -> None:
         if run := self._runs.pop(run_id, None):
@@ -303,6 +309,23 @@ async def run_recorded(
     async for part in graph.astream(given, together, stream_mode="updates", **options):
         handler.note_update(part)
         yield part
+
+
+def _tell_message(message: BaseMessage) -> tuple[str, str]:
+    """Return what a message is known by: its type and text, or all of it where there is more than text."""
+    if isinstance(message.content, str) and message.type in _PLAIN and not _has_more(message):
+        return message.type, message.content
+    return "message", json.dumps(message.model_dump(mode="json"), sort_keys=True, default=str)
+
+
+def _has_more(message: BaseMessage) -> bool:
+    return bool(message.additional_kwargs or getattr(message, "tool_calls", None))
+
+
+def _hash_parts(parts: Sequence[str]) -> str:
+    # With their lengths, so that what is in one part cannot be taken for the next.
+    lengths = ",".join(str(len(part)) for part in parts)
+    return blake3("\n".join((lengths, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _read_ways(outputs: Any, is_way: bool) -> tuple[str, ...]:

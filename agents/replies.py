@@ -24,7 +24,7 @@ from retrieval.evidence import read_record
 from storage.incidents import Incident
 from storage.trace_search import TraceFilter
 from storage.traces import TraceRow
-from tracing.scorecard import scorecard, to_json
+from tracing.scorecard import breakdown, scorecard, to_json
 from tracing.timeline import timeline
 
 if TYPE_CHECKING:
@@ -214,6 +214,25 @@ async def search_traces(
     return body
 
 
+async def find_traces(services: Services, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the newest traces that fit a query as `GET /traces` takes it; raises QuestionError for a wrong time."""
+    from_us, before_us = read_time("from", query.get("from")), read_time("before", query.get("before"))
+    words = {
+        name: str(query.get(name) or "")
+        for name in ("environment", "source", "status", "outcome", "action", "service", "intent", "model")
+    }
+    wanted = TraceFilter(
+        **words,
+        thread_id=str(query.get("thread_id") or ""),
+        search=str(query.get("search") or ""),
+        open_spans=bool(query.get("open_spans")),
+        from_us=from_us or 0,
+        before_us=LATEST_US if before_us is None else before_us,
+    )
+    limit, page = int(query.get("limit") or 50), int(query.get("page") or 1)
+    return list((await search_traces(services, wanted, limit, (page - 1) * limit))["traces"])
+
+
 async def read_trace_overview(services: Services, hours: float, environment: str = "") -> dict[str, Any]:
     """Return what the traces of the last hours say: counts, durations, tokens, cost, open and failed stages."""
     overview = await services.traces.search.overview(hours, environment)
@@ -229,7 +248,7 @@ def _trace_line(row: TraceRow) -> dict[str, Any]:
 async def read_trace(services: Services, trace_id: str) -> dict[str, Any]:
     """Return a folded trace with its scorecard; raises NotFound."""
     view = await services.traces.load(trace_id)
-    more = {"timeline": timeline(view), "scorecard": scorecard(view)}
+    more = {"timeline": timeline(view), "scorecard": scorecard(view), "scorecard_verbose": breakdown(view)}
     return {**to_json(view), "started": format_us(view.started_us), **more}
 
 

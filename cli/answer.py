@@ -222,12 +222,12 @@ def _moment(text: str) -> str:
     return f"{from_us(parse_time_us(text)):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def print_trace(console: Console, trace: Mapping[str, Any]) -> None:
-    """Print a trace: scorecard, decisions, ledger."""
+def print_trace(console: Console, trace: Mapping[str, Any], *, verbose: bool = False) -> None:
+    """Print a trace: scorecard (verbose: with each principle, policy and stage), decisions, ledger."""
     console.print(styled(str(trace["question"]), "bold"))
     console.print(styled(f"{trace['environment']}, {_moment(trace['started'])}", "dim"))
     console.print()
-    print_scorecard(console, str(trace["scorecard"]))
+    print_scorecard(console, str(trace["scorecard_verbose" if verbose else "scorecard"]))
     names = dict(_stage_names(trace["stages"]))
     _heading(console, "Decisions")
     for decision in trace["decisions"]:

@@ -84,7 +84,8 @@ class Backend(Protocol):
 
     async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]: ...
 
-    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]: ...
+    async def traces(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the traces that `GET /traces` replies to a query."""
 
     async def trace(self, trace_id: str) -> dict[str, Any]: ...
 
@@ -251,10 +252,10 @@ class LocalBackend:
 
         return await replies.reread_evidence(self._services, evidence_id, environment or None)
 
-    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]:
+    async def traces(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         from agents import replies
 
-        return await replies.list_traces(self._services, environment, limit)
+        return await replies.find_traces(self._services, query)
 
     async def trace(self, trace_id: str) -> dict[str, Any]:
         from agents import replies
@@ -415,8 +416,9 @@ class ServerBackend:
     async def evidence(self, evidence_id: str, environment: str) -> dict[str, Any]:
         return await self._call("GET", f"/evidence/{_segment(evidence_id)}", {"environment": environment})
 
-    async def traces(self, environment: str, limit: int) -> list[dict[str, Any]]:
-        reply = await self._call("GET", "/traces", {"environment": environment, "limit": limit})
+    async def traces(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        kept = {name: value for name, value in query.items() if value not in ("", None, False)}
+        reply = await self._call("GET", "/traces", kept)
         return list(reply["traces"])
 
     async def trace(self, trace_id: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Literal
 from domain.times import from_us
 from domain.verdict import JudgeAction
 from storage.evaluations import Evaluation, TraceReview
+from tracing.scorecard import NO_PRINCIPLE
 
 type GroupBy = Literal["intent", "service", "outcome", "action", "policy", "environment", "day", "week"]
 ALLOWED: frozenset[JudgeAction] = frozenset(("ALLOW_ANSWER", "ALLOW_WITH_WARNING"))
-_NO_PRINCIPLE = frozenset(("claims_kept",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def read_runs(evaluations: Sequence[Evaluation], reviews: Sequence[TraceReview] 
         kept = {
             str(name): float(score)
             for name, score in (scores.items() if isinstance(scores, dict) else ())
-            if name not in _NO_PRINCIPLE and isinstance(score, int | float)
+            if name not in NO_PRINCIPLE and isinstance(score, int | float)
         }
         runs.append(
             JudgedRun(

@@ -134,16 +134,12 @@ def _reserve(handle: int, start: int, size: int) -> None:
 
 def _encode_line(event: Event) -> bytes:
     """Return an event as `Event.to_json` has it, without reading its payload, which is JSON already."""
-    head = {
-        "trace_id": event.trace_id,
-        "event_id": event.event_id,
-        "type": event.type,
-        "span_id": event.span_id,
-        "segment": event.segment,
-        "number": event.number,
-        "time_us": event.time_us,
-    }
-    return f'{json.dumps(head)[:-1]},"data":{event.payload}}}\n'.encode()
+    # The ids and the type are ours and plain; a span's id may be anybody's.
+    return (
+        f'{{"trace_id":"{event.trace_id}","event_id":"{event.event_id}","type":"{event.type}",'
+        f'"span_id":{json.dumps(event.span_id)},"segment":{event.segment},"number":{event.number},'
+        f'"time_us":{event.time_us},"data":{event.payload}}}\n'
+    ).encode()
 
 
 def _read_if_left(path: Path) -> Sequence[Event] | None:

@@ -58,6 +58,8 @@ _PAYLOAD_CHARACTERS = 64_000
 _CUT_TEXT = 4_000
 _CUT_ITEMS = 200
 _CUT_DEPTH = 8
+# Made once: `json.dumps` with options makes an encoder for each call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def make_amendment(
 def encode_payload(data: Mapping[str, Any]) -> str:
     """Return JSON text for any mapping, without ever raising: what JSON cannot say is written as its `repr`."""
     try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(data)
         text.encode()
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":"))

@@ -1,15 +1,19 @@
-"""A run in eight lines of text for the terminal, and as JSON for pages and files."""
+"""A run in a few lines of text for the terminal, compact or with what stands behind it, and as JSON for pages and files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from tracing.view import StageView, TraceView
 
 _WIDTH = 100
 _JSON_DEPTH = 100
+_STAGES = 300
+# Scores that sum others up, or that say what was done and not how well.
+NO_PRINCIPLE: frozenset[str] = frozenset(("claims_kept",))
 
 
 def scorecard(view: TraceView) -> str:
@@ -18,6 +22,7 @@ def scorecard(view: TraceView) -> str:
     lines = [
         f"Outcome    {outcome}",
         f"Action     {view.action or 'not judged'}    Status: {view.status}    Duration: {_duration(view.seconds)}",
+        f"Quality    {_quality(view)}",
         f"Stages     {_stages(view)}",
         f"Decisions  {_decisions(view)}",
         f"Queries    {_queries(view)}",
@@ -40,6 +45,40 @@ def scorecard(view: TraceView) -> str:
         lines.append(f"Error      {view.error}")
     lines.append(f"Trace      {view.id}")
     return "\n".join(_cut(line) for line in lines)
+
+
+def breakdown(view: TraceView) -> str:
+    """Return the card with what stands behind it: each principle's score, strengths, gaps, policies, stages as a tree."""
+    lines = [scorecard(view)]
+    for judge in view.judges:
+        lines += ["", f"Judge {judge.by}: {judge.action}"]
+        lines += [f"  {name:<18}{score:5.2f}{'  < gap' if score < 1 else ''}" for name, score in judge.scores.items()]
+        lines += [f"  + {strength}" for strength in judge.strengths]
+        lines += [f"  - {gap}" for gap in judge.gaps]
+    for policy in view.policies:
+        lines.append(f"Policy {policy.name} {policy.version}: {policy.action} {policy.rule} {policy.reason}".rstrip())
+    if view.stages:
+        lines += ["", "Stages"]
+    for depth, stage in islice(walk_stages(view), _STAGES):
+        told = f"  {'  ' * min(depth, 20)}{stage.name}"
+        counts = ((stage.decisions, "decisions"), (stage.queries, "queries"))
+        inside = ", ".join(f"{count} {name if count > 1 else name[:-1]}" for count, name in counts if count)
+        lines.append(f"{told:<44}{_duration(stage.seconds):>8}{_mark(stage)}{f'  ({inside})' if inside else ''}")
+    if view.spans > _STAGES:
+        lines.append(f"  ... and {view.spans - _STAGES} more")
+    return "\n".join(_cut(line) for line in lines)
+
+
+def _quality(view: TraceView) -> str:
+    """Tell the mean of the principles of the last judge that scored any, and those that fell short."""
+    scores = next((judge.scores for judge in reversed(view.judges) if judge.scores), {})
+    held = {name: score for name, score in scores.items() if name not in NO_PRINCIPLE}
+    if not held:
+        return "not scored"
+    short = ", ".join(f"{name} {score:.2f}" for name, score in held.items() if score < 1)
+    return f"{sum(held.values()) / len(held):.2f} over {len(held)} principles" + (
+        f", below 1: {short}" if short else ""
+    )
 
 
 def to_json(view: TraceView) -> dict[str, Any]:

@@ -71,11 +71,47 @@ def symptoms(
     print_table(make_console(), columns, rows)
 
 
-def list_traces(environment: Environment = "", limit: Limit = 20, as_json: JsonFlag = False) -> None:
-    """List how questions were answered: one trace for each run of the agents."""
+def list_traces(
+    environment: Environment = "",
+    service: Annotated[str, typer.Option(help="Only about this service.")] = "",
+    intent: Annotated[
+        str, typer.Option(help="Only of this kind of question: why, count, logs, changes, code ...")
+    ] = "",
+    verdict: Annotated[str, typer.Option(help="CONFIRMED, LIKELY, INCONCLUSIVE or HEALTHY.")] = "",
+    action: Annotated[str, typer.Option(help="What the judge settled: ALLOW_ANSWER, ESCALATE ...")] = "",
+    status: Annotated[str, typer.Option(help="running, complete, failed or paused.")] = "",
+    model: Annotated[str, typer.Option(help="Only with this language model.")] = "",
+    source: Annotated[str, typer.Option(help="causegraph: our own runs; ingest: those of other programs.")] = "",
+    thread: Annotated[str, typer.Option(help="Only of this conversation.")] = "",
+    search: Annotated[str, typer.Option("--search", "-q", help="Words in questions, answers, names, decisions.")] = "",
+    still_open: Annotated[bool, typer.Option("--open", help="Only with stages that never ended.")] = False,
+    since: Annotated[str, typer.Option("--from", help="Only begun since this time.")] = "",
+    before: Annotated[str, typer.Option("--to", help="Only begun before this time.")] = "",
+    limit: Limit = 20,
+    page: Annotated[int, typer.Option(min=1, max=10_000, help="Which page of so many.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """List runs, the newest first: how questions were answered, and the agent traces that other programs sent."""
     from cli.answer import print_table
 
-    every = fetch(lambda backend: backend.traces(environment, limit))
+    query = {
+        "environment": environment,
+        "service": service,
+        "intent": intent,
+        "outcome": verdict.upper(),
+        "action": action.upper(),
+        "status": status,
+        "model": model,
+        "source": source,
+        "thread_id": thread,
+        "search": search,
+        "open_spans": still_open,
+        "from": since,
+        "before": before,
+        "limit": limit,
+        "page": page,
+    }
+    every = fetch(lambda backend: backend.traces(query))
     if as_json:
         print_json({"traces": every})
         return
@@ -97,16 +133,22 @@ def list_traces(environment: Environment = "", limit: Limit = 20, as_json: JsonF
 
 def show_trace(
     trace_id: Annotated[str, typer.Argument(help="The id of a trace, such as trc_20261121_101500_1a2b3c4d.")],
+    compact: Annotated[bool, typer.Option("--compact", help="Only the scorecard.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="The scorecard with each principle, policy and stage as well.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show how one question was answered: scorecard, decisions with their reasons, and the search ledger."""
-    from cli.answer import print_trace
+    from cli.answer import print_scorecard, print_trace
 
     found = fetch(lambda backend: backend.trace(trace_id))
     if as_json:
         print_json(found)
+    elif compact:
+        print_scorecard(make_console(), str(found["scorecard"]))
     else:
-        print_trace(make_console(), found)
+        print_trace(make_console(), found, verbose=verbose)
 
 
 def _second(text: str) -> str:

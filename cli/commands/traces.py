@@ -189,6 +189,8 @@ def calibration(
 def export(
     trace_ids: Annotated[list[str] | None, typer.Argument(help="Only these traces.")] = None,
     environment: Environment = "",
+    since: Annotated[str, typer.Option("--from", help="Only begun since this time, where none are named.")] = "",
+    to: Annotated[str, typer.Option("--to", help="Only begun before this time, where none are named.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many of the newest, where none are named.")] = 100,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to this file. Default: standard output.")
@@ -202,7 +204,8 @@ def export(
     notes = make_console(stderr=True)
 
     async def write(backend: Backend) -> int:
-        ids = trace_ids or [str(trace["id"]) for trace in await backend.traces(environment, limit)]
+        query = {"environment": environment, "from": since, "before": to, "limit": limit}
+        ids = trace_ids or [str(trace["id"]) for trace in await backend.traces(query)]
         for number, trace_id in enumerate(ids, start=1):
             whole = {**await backend.trace(trace_id), "review": await backend.review("reviews", {"trace_id": trace_id})}
             target.write(json.dumps(whole) + "\n")

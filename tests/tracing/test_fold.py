@@ -122,13 +122,14 @@ def test_the_card_is_short_and_says_it_all() -> None:
     view = fold(make_run().events)
     card = scorecard(view)
     lines = card.splitlines()
-    assert len(lines) == 8 and all(len(line) <= 100 for line in lines)
+    assert len(lines) == 9 and all(len(line) <= 100 for line in lines)
     assert lines[0] == "Outcome    CONFIRMED: payment"
     assert "ALLOW_ANSWER" in lines[1] and "complete" in lines[1]
-    assert lines[2].startswith("Stages     logs ") and "(+1 inside)" in lines[2]
-    assert lines[3] == "Decisions  2 (least sure 0.40)"
-    assert lines[5] == "Evidence   2 found -> 1 cited"
-    assert lines[7] == f"Trace      {view.id}"
+    assert lines[2] == "Quality    1.00 over 1 principles"
+    assert lines[3].startswith("Stages     logs ") and "(+1 inside)" in lines[3]
+    assert lines[4] == "Decisions  2 (least sure 0.40)"
+    assert lines[6] == "Evidence   2 found -> 1 cited"
+    assert lines[8] == f"Trace      {view.id}"
 
 
 def test_deep_and_wide_trees_are_folded() -> None:
