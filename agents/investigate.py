@@ -15,6 +15,7 @@ from agents.keeping import AnswerKeeper
 from agents.looked_up import Asked, Found
 from agents.question import Question, bounds_of
 from agents.reading import Reading, read_question
+from agents.runbook_search import RunbookSearch
 from agents.said_line import means_a_line, with_line
 from agents.spans import find_stretch
 from agents.state import Deps, State
@@ -81,6 +82,7 @@ class Investigator:
         models: ChatModels,
         guard: Guard,
         code: CodeSearch | None = None,
+        runbook_search: RunbookSearch | None = None,
         prompts: PromptKeeper | None = None,
     ) -> None:
         self._settings = settings
@@ -96,6 +98,7 @@ class Investigator:
         self._models = models
         self._guard = guard
         self._code = code
+        self._runbook_search = runbook_search
         self._keep_prompt = prompts.keep if prompts else None
 
     async def ask(self, question: Question) -> dict[str, Any]:
@@ -153,6 +156,7 @@ class Investigator:
             lookback_us=self._settings.lookback_minutes * MINUTE_US,
             models=ModelDesk(self._models, self._guard, Budget(self._settings), self._keep_prompt),
             code=self._code,
+            runbook_search=self._runbook_search,
             runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
             policies=self._keeper.rulings,
             opinions=self._keeper.rulings.opinions if self._keeper.rulings else None,

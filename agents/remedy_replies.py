@@ -200,6 +200,8 @@ async def ask_remedy(services: Services, what: str, asked: Mapping[str, Any], ac
             return runbook_replies.list_runbooks(services)
         case "runbook":
             return runbook_replies.read_runbook(services, str(asked["id"]))
+        case "fetch-runbooks":
+            return await runbook_replies.fetch_runbooks(services)
         case "rot":
             return await runbook_replies.check_rot(services, str(asked.get("environment") or ""))
         case "workflows":

@@ -1,23 +1,27 @@
-"""The runbook agent: which runbook fits the verdict, or a clear none."""
+"""The runbook agent: which runbook fits the verdict, by what alerts name, labels, words, graph and meaning; or a clear none."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agents.state import Deps, State
-from domain.errors import PayloadError
+from domain.errors import GraphError, PayloadError
 from domain.evidence import Evidence
 from domain.telemetry import CHANGE_KINDS
 from domain.times import Window
 from domain.verdict import Cause, RunbookCheck, RunbookMatch
+from graph.runbooks import RunbookGraph
 from runbooks.linked import fetch_runbook, find_named, is_allowed
-from runbooks.match import match_runbooks
+from runbooks.match import Links, match_runbooks, measure_nearness
 from tracing.trace import current_trace
 
 _MOST_NAMED = 5
 _MOST_CITED = 3
+_MOST_SEARCHED = 3
+_SEARCHED_CHARACTERS = 500
+_SECTIONS = 60
 
 
 async def choose_runbook(state: State, deps: Deps) -> State:
@@ -41,17 +45,54 @@ async def choose_runbook(state: State, deps: Deps) -> State:
         fault_class=cause.fault_class,
         messages=messages,
         change=change,
+        links=await _find_links(state, deps, cause, list(messages)),
     )
     named = await _named_by_alerts(state, deps, cause)
     matches = [*named, *(match for match in matches if match.id not in {one.id for one in named})]
     current_trace().decide(
         what=f"runbook {matches[0].id}" if matches else "no runbook fits",
-        why=matches[0].why if matches else "none matches the service, the kind of fault or the wording",
+        why=matches[0].why
+        if matches
+        else "none fits the service, the kind of fault, the wording, its meaning or the graph",
         confidence=round(min(1.0, matches[0].score), 3) if matches else 0.5,
         alternatives=[f"{match.id} ({match.score:.2f})" for match in matches[1:4]],
         inputs={"fault_class": cause.fault_class, "service": cause.service},
     )
     return {"runbook": replace(matches[0], checks=_follow(matches[0], cause, deps)) if matches else None}
+
+
+async def _find_links(state: State, deps: Deps, cause: Cause, texts: Sequence[str]) -> Links:
+    """Ask the graph and the meaning of the texts. What cannot be asked links nothing, and the decision says so."""
+    environment, moment_us = state["question"].environment, state["plan"].window.start_us
+    neighbours: list[str] = []
+    helped: dict[str, str] = {}
+    try:
+        calls = await deps.graph.surroundings(environment, [cause.service], moment_us, 1)
+        neighbours = sorted({edge.target for edge in calls if edge.source == cause.service})
+        before = await RunbookGraph(deps.graph.connection).related(environment, [cause.service], moment_us)
+        for link in before:
+            if link.fault_class == cause.fault_class:
+                helped.setdefault(link.runbook, link.incident_id)
+    except GraphError as exc:
+        current_trace().decide("link no runbook by the graph", str(exc), 1.0)
+    return Links(tuple(neighbours), helped, await _find_near(deps, texts))
+
+
+async def _find_near(deps: Deps, texts: Sequence[str]) -> Mapping[str, float]:
+    """Return how near each runbook's meaning is to the texts that say most: the longest."""
+    if deps.runbook_search is None:
+        return {}
+    distances: dict[str, float] = {}
+    for text in sorted(texts, key=len, reverse=True)[:_MOST_SEARCHED]:
+        hits, note = await deps.runbook_search.find(text[:_SEARCHED_CHARACTERS], _SECTIONS)
+        if note:
+            current_trace().decide("link no runbook by meaning", note, 1.0)
+            return {}
+        for hit in hits:
+            if hit.distance is not None:
+                runbook_id = hit.section.runbook.id
+                distances[runbook_id] = min(hit.distance, distances.get(runbook_id, hit.distance))
+    return measure_nearness(distances)
 
 
 async def _named_by_alerts(state: State, deps: Deps, cause: Cause) -> list[RunbookMatch]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from domain.errors import PayloadError
 from domain.times import HOUR_US, Window
+from runbooks.linked import fetch_runbook, find_named
 from runbooks.model import Runbook
-from runbooks.rot import check_runbooks, check_workflows
+from runbooks.rot import Rot, check_runbooks, check_workflows
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -44,9 +47,30 @@ async def check_rot(services: Services, environment: str = "") -> dict[str, Any]
     rot = [
         *check_runbooks(services.library, known),
         *check_workflows(remedy.workflows, remedy.operator, services.library.runbooks.keys(), known),
+        *[one for place in environments for one in await _check_named(services, place, window, known)],
     ]
     unread = [*services.library.problems, *remedy.workflows.problems]
     return {"services": sorted(known), "rot": [asdict(one) for one in rot], "problems": unread}
+
+
+async def _check_named(services: Services, environment: str, window: Window, known: Collection[str]) -> list[Rot]:
+    """Return what is wrong with the runbooks that alerts have named by a URL."""
+    hosts = tuple(host for host in services.settings.runbook_hosts.replace(" ", "").split(",") if host)
+    found: list[Rot] = []
+    for url, alert, _ in await services.telemetry.runbooks_named(environment, window):
+        if find_named(services.library, url) is not None:
+            continue
+        try:
+            found += check_runbooks([await fetch_runbook(url, hosts)], known)
+        except PayloadError as exc:
+            found.append(Rot("alert", alert, f"its runbook_url leads to no runbook: {exc}"))
+    return found
+
+
+async def fetch_runbooks(services: Services) -> dict[str, Any]:
+    """Bring the repositories of runbooks up to date now, and return every runbook as `list_runbooks` does."""
+    await services.runbook_sources.fetch()
+    return list_runbooks(services)
 
 
 def _line(runbook: Runbook) -> dict[str, Any]:

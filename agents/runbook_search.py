@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from domain.embedding import Embedder
 from domain.errors import EmbeddingError, StorageError
-from domain.settings import Settings
 from domain.terms import rank_texts
 from retrieval.embedding import follow_queue
 from retrieval.fusion import Ranking, fuse
 from retrieval.text_vectors import TextVectors, text_key
-from runbooks.library import BUILT_IN, Library, load_library
+from runbooks.library import Library
 from runbooks.sections import Section, split_runbooks
 from storage.vectors import VectorStore
 
@@ -34,8 +33,10 @@ class RunbookSearch:
 
     def __init__(self, library: Library, vectors: VectorStore | None, embedder: Embedder | None) -> None:
         self.library = library
-        self._sections = {text_key(section.searched): section for section in split_runbooks(library)}
-        self._texts = {key: section.searched for key, section in self._sections.items()}
+        self._split = library.runbooks
+        self._sections: dict[str, Section] = {}
+        self._texts: dict[str, str] = {}
+        self._follow_library(anew=True)
         self._vectors = TextVectors(vectors, "runbook", embedder) if vectors and embedder else None
 
     async def find(self, text: str, limit: int = 5) -> tuple[list[SectionHit], str]:
@@ -43,6 +44,7 @@ class RunbookSearch:
 
         Several may be of one runbook. Never raises: without vectors, words alone are looked at.
         """
+        self._follow_library()
         worded = rank_texts(self._texts.items(), text, _DEPTH)
         near, note = await self._near(text)
         fused = fuse([Ranking("words", worded), Ranking("meaning", list(near))])
@@ -64,7 +66,15 @@ class RunbookSearch:
 
     async def advance(self) -> int:
         """Embed the next sections without a vector; return how many, 0 at the end. Raises EmbeddingError, StorageError."""
+        self._follow_library()
         return await self._vectors.advance(self._texts) if self._vectors else 0
+
+    def _follow_library(self, *, anew: bool = False) -> None:
+        """Split the runbooks again once their files have changed."""
+        if anew or self._split is not self.library.runbooks:
+            self._split = self.library.runbooks
+            self._sections = {text_key(section.searched): section for section in split_runbooks(self.library)}
+            self._texts = {key: section.searched for key, section in self._sections.items()}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Give the sections their vectors until `stop` is set. Outlives failures of the database and of the embedder."""
@@ -73,9 +83,3 @@ class RunbookSearch:
             return await self.advance() > 0
 
         await follow_queue(step, stop, "runbooks get no vectors for now")
-
-
-def build_runbook_search(settings: Settings, vectors: VectorStore | None, embedder: Embedder | None) -> RunbookSearch:
-    """Return the search over the runbooks of the settings: the built-in ones and those of CAUSEGRAPH_RUNBOOK_DIR."""
-    folders = [BUILT_IN, *([settings.runbook_dir] if settings.runbook_dir else [])]
-    return RunbookSearch(load_library(folders), vectors, embedder)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agents.remedy import Remedy
     from agents.rulings import Rulings
     from agents.runbook_search import RunbookSearch
+    from agents.runbook_sources import RunbookSources
     from domain.embedding import Embedder
     from domain.remedy import RunStatus
     from domain.settings import Settings
@@ -76,6 +77,7 @@ class Services:
     projection: TopologyProjection
     library: Library
     runbook_search: RunbookSearch
+    runbook_sources: RunbookSources
     incidents: IncidentStore
     conversations: ConversationStore
     blobs: BlobStore
@@ -113,6 +115,7 @@ class Services:
             projection=self.projection,
             spool=self.spool,
             library=self.library,
+            runbook_search=self.runbook_search,
             conversations=self.conversations,
             keeper=keeper,
             sink=self.traces.sink(),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol, TypedDict
 from agents.gathered import Gathered, merge_gathered
 from agents.model_judge import Opinions
 from agents.question import Question, Subject
+from agents.runbook_search import RunbookSearch
 from agents.told import Told
 from diagnosis.ranking import Candidate
 from diagnosis.signals import Ref, Signal
@@ -109,6 +110,7 @@ class Deps:
     lookback_us: int
     models: ModelDesk
     code: CodeSearch | None = None
+    runbook_search: RunbookSearch | None = None
     runbook_hosts: tuple[str, ...] = ()
     policies: PolicySource | None = None
     opinions: Opinions | None = None

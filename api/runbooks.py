@@ -25,6 +25,11 @@ def runbooks_router(services: Services, gate: Gate) -> APIRouter:
         """What runbooks and workflows name that is not there (any more)."""
         return await runbook_replies.check_rot(services, environment)
 
+    @router.post("/fetch", dependencies=[Depends(gate.require("admin"))])
+    async def fetch() -> dict[str, Any]:
+        """Bring the git repositories of runbooks up to date now; every runbook then, and what could not be read."""
+        return await runbook_replies.fetch_runbooks(services)
+
     @router.get("/{runbook_id}")
     async def show(runbook_id: str) -> dict[str, Any]:
         """One runbook with its steps."""

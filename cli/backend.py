@@ -25,6 +25,7 @@ _ASK_SECONDS = 300.0
 _REMEDY = {
     "runbooks": ("GET", "/runbooks"),
     "runbook": ("GET", "/runbooks/{id}"),
+    "fetch-runbooks": ("POST", "/runbooks/fetch"),
     "rot": ("GET", "/runbooks/check"),
     "workflows": ("GET", "/workflows"),
     "workflow": ("GET", "/workflows/{id}"),

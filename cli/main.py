@@ -248,6 +248,7 @@ def _runbooks() -> typer.Typer:
     app.command("list")(runbooks.list_runbooks)
     app.command("show")(runbooks.show)
     app.command("check")(runbooks.check)
+    app.command("fetch")(runbooks.fetch)
     return app
 
 

@@ -176,7 +176,9 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     """Build every service once, on two open servers."""
     from agents.calibration_watch import CalibrationWatch
     from agents.case_notices import CaseNotifier
-    from agents.runbook_search import build_runbook_search
+    from agents.runbook_memory import RunbookMemory
+    from agents.runbook_search import RunbookSearch
+    from agents.runbook_sources import RunbookSources
     from agents.services import Services
     from inference.build import ChatModels, build_embedder
     from inference.guard import Guard
@@ -196,6 +198,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.conversations import ConversationStore
     from storage.dead_letters import DeadLetters
     from storage.evidence import EvidenceStore
+    from storage.incident_log import IncidentLog
     from storage.incidents import IncidentStore
     from storage.ingest import IngestStore
     from storage.keys import KeyStore
@@ -222,7 +225,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     keeper = PromptKeeper(lambda: open_prompts(settings))
     exporter = build_exporter(settings, traces)
     agent_intake = AgentIntake(traces, settings.max_body_bytes)
-    runbook_search = build_runbook_search(settings, vectors, embedder)
+    sources = RunbookSources(settings)
+    runbook_search = RunbookSearch(sources.library, vectors, embedder)
     return Services(
         settings=settings,
         database=database,
@@ -233,7 +237,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         spool=spool,
         dead_letters=dead_letters,
         projection=TopologyProjection(database, graph, round(settings.edge_lifetime_hours * HOUR_US)),
-        library=runbook_search.library,
+        library=sources.library,
+        runbook_sources=sources,
         runbook_search=runbook_search,
         incidents=IncidentStore(database, insight_queue(database) if settings.kafka_insights_topic else None),
         blobs=blobs,
@@ -249,6 +254,8 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
             CaseNotifier(notification_queue(database), CaseStore(database), settings),
             CalibrationWatch(database, settings.data_dir / "review" / "calibration-alerts.md"),
             models,
+            RunbookMemory(IncidentLog(database), graph),
+            *((sources,) if settings.runbook_git else ()),
             *(
                 (
                     runbook_search,

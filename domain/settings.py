@@ -294,6 +294,10 @@ class Settings(BaseSettings):
     runbook_dir: Path | None = Field(
         default=None, description="Folder of your own runbooks, read beside the built-in library."
     )
+    runbook_git: str = Field(
+        default="",
+        description="Git repositories of runbooks, `ADDRESS#BRANCH:FOLDER` or `ADDRESS#COMMIT:FOLDER`, separated by blanks.",
+    )
     runbook_hosts: str = Field(
         default="",
         description="Hosts from which the runbooks that alerts name (`runbook_url`) are fetched, separated by commas. Empty: none.",

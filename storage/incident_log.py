@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from domain.errors import NotFound, QuestionError
 from domain.incident import (
@@ -56,6 +57,28 @@ class StoredAlert:
     payload: str
 
 
+@dataclass(frozen=True, slots=True)
+class Helped:
+    """That an answer was right (its workflow was verified, or somebody said so) or `wrong`, and what it had named."""
+
+    event_id: int
+    incident_id: str
+    environment: str
+    time_us: int
+    wrong: bool
+    service: str
+    fault_class: str
+    runbook: str
+
+    @classmethod
+    def from_row(cls, row: Row) -> Helped:
+        answer = json.loads(row[5]) if row[5] else {}
+        cause: dict[str, Any] = next(iter(answer.get("verdict", {}).get("causes", [])), {})
+        runbook = str((answer.get("runbook") or {}).get("id", ""))
+        where = (str(cause.get("service", "")), str(cause.get("fault_class", "")))
+        return cls(int(row[0]), str(row[1]), str(row[2]), int(row[3]), bool(row[4]), *where, runbook)
+
+
 class IncidentLog:
     """The incidents of one database. Every method raises StorageError or a child of it."""
 
@@ -90,6 +113,10 @@ class IncidentLog:
         """Return the alerts of an incident, counted by rule and service."""
         rows = await self._database.fetch("rules_of_incident", (incident_id, limit))
         return [_rule_from_row(row) for row in rows]
+
+    async def said_to_help(self, after: int, limit: int) -> list[Helped]:
+        """Return what was said of answers after an event, in order."""
+        return [Helped.from_row(row) for row in await self._database.fetch("said_to_help", (after, limit))]
 
     async def symptoms(self, incident_id: str) -> Sequence[Row]:
         """Return the symptoms of an incident: (id, service, kind, status, started_us, noticed_us, ended_us)."""

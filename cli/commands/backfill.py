@@ -39,7 +39,8 @@ def backfill(
 
 
 async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: str, quiet: bool) -> dict[str, object]:
-    from agents.runbook_search import build_runbook_search
+    from agents.runbook_search import RunbookSearch
+    from agents.runbook_sources import RunbookSources
     from cli.services import open_database
     from domain.errors import EmbeddingError
     from domain.settings import load_settings
@@ -76,7 +77,7 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
             )
         if only in ("", "runbooks"):
             await prepare_space(vectors, "runbook", embedder, move)
-            search = build_runbook_search(settings, vectors, embedder)
+            search = RunbookSearch(RunbookSources(settings).library, vectors, embedder)
             while new := await search.advance():
                 sections += new
                 tell(f"{sections:,} sections of runbooks")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,15 @@ from cli.screen import make_console, print_json, styled
 
 def list_runbooks(as_json: JsonFlag = False) -> None:
     """List the runbooks, built-in ones and yours, and the files that cannot be read."""
-    body = ask_backend(lambda backend: backend.remedy("runbooks", {}))
+    _show(ask_backend(lambda backend: backend.remedy("runbooks", {})), as_json)
+
+
+def fetch(as_json: JsonFlag = False) -> None:
+    """Bring the git repositories of CAUSEGRAPH_RUNBOOK_GIT up to date now, and list the runbooks; a server does so by itself."""
+    _show(ask_backend(lambda backend: backend.remedy("fetch-runbooks", {})), as_json)
+
+
+def _show(body: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(body)
         return

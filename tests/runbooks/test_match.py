@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from domain.telemetry import ChangeKind
-from domain.verdict import FaultClass
-from runbooks import load_library, match_runbooks
+from domain.verdict import FaultClass, RunbookMatch
+from runbooks import Runbook, load_library, match_runbooks
+from runbooks.match import Links, measure_nearness
 
 LIBRARY = load_library()
 
@@ -96,3 +97,33 @@ def test_words_match_whole_words_only() -> None:
     for text, fits in (("Disk FULL!", True), ("successfully", False), ("retransmission", True), ("a_full_b", True)):
         found = match_runbooks([runbook], services=[], fault_class="resource", messages={text: ()})
         assert bool(found) is fits, text
+
+
+def _match(links: Links, fault_class: FaultClass, *runbooks: Runbook) -> list[RunbookMatch]:
+    return match_runbooks(runbooks or LIBRARY, services=["store"], fault_class=fault_class, messages={}, links=links)
+
+
+def test_a_runbook_for_what_the_cause_calls_is_linked_by_the_graph() -> None:
+    theirs = replace(LIBRARY.get("disk-full"), id="their-disks", services=("store-db",))
+    assert _match(Links(), "resource", theirs) == []
+    (found,) = _match(Links(neighbours=("cache", "store-db")), "resource", theirs)
+    assert "it is for store-db, which store calls" in found.why
+
+
+def test_what_helped_before_is_linked_and_only_with_something_that_agrees() -> None:
+    links = Links(helped={"disk-full": "inc-1"})
+    (found,) = _match(links, "resource", LIBRARY.get("disk-full"))
+    assert "it helped store before (inc-1)" in found.why
+    assert _match(links, "network", LIBRARY.get("disk-full")) == []
+
+
+def test_meaning_links_alone_only_where_it_stands_out() -> None:
+    def found(nearest: float, fault_class: FaultClass) -> list[str]:
+        distances = {runbook.id: 0.8 for runbook in LIBRARY} | {"disk-full": nearest}
+        return [match.id for match in _match(Links(near=measure_nearness(distances)), fault_class)]
+
+    assert found(0.4, "unknown") == ["disk-full"]
+    assert found(0.65, "unknown") == [], "less clear, and nothing agrees: none fits"
+    assert found(0.65, "resource") == ["disk-full"]
+    assert found(0.78, "resource") == []
+    assert measure_nearness({"a": 0.1, "b": 0.9}) == {}, "too few to tell"
