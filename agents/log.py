@@ -11,12 +11,13 @@ from diagnosis.logs import compare_templates, log_signals
 from diagnosis.sequences import find_broken, sequence_signals
 from diagnosis.signals import Ref, Signal
 from domain.observed import TemplateCount, TracedLine
-from domain.times import Window
+from domain.times import SLOT_US, Window
 from tracing.trace import current_trace
 
 _EXAMPLES = 12
 _MIN_REQUESTS = 5
 _LINES = 20_000
+_LONG_SECONDS = 300
 # Where nothing from before is stored every line looks new.
 _UNCOMPARED = 0.5
 
@@ -27,7 +28,8 @@ async def read_logs(state: State, deps: Deps) -> State:
     if plan.symptom is None:
         return {"reports": {"log": Report()}}
     telemetry, ledger = deps.telemetry, deps.ledger
-    before = await ledger.note("templates before", plan.baseline, telemetry.template_counts(environment, plan.baseline))
+    earlier = _well_before(plan.baseline)
+    before = await ledger.note("templates before", earlier, telemetry.template_counts(environment, earlier))
     after = await ledger.note("templates since", plan.window, telemetry.template_counts(environment, plan.window))
     if not before and not after:
         return {"reports": {"log": Report(not_seen=("logs: no log events were reported in this window",))}}
@@ -59,6 +61,11 @@ async def read_logs(state: State, deps: Deps) -> State:
     )
     not_seen = () if before else ("logs from before the symptom: every template looks new",)
     return {"reports": {"log": Report(signals=tuple(signals), not_seen=not_seen)}}
+
+
+def _well_before(baseline: Window) -> Window:
+    """The first lines of the trouble may be written before it shows: they are not how things usually are."""
+    return Window(baseline.start_us, baseline.end_us - (SLOT_US if baseline.seconds >= _LONG_SECONDS else 0))
 
 
 async def _foretold(

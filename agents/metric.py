@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.metered import read_metered, read_shifts
 from agents.state import Deps, Plan, Report, State
 from agents.versions import read_versions
 from diagnosis.context import growth_of_work, metric_score, metric_signals, silence_signals
-from diagnosis.golden import find_excesses, golden_signals, role_of, symptom_of
+from diagnosis.golden import find_excesses, golden_signals, symptom_of
+from diagnosis.meters import role_of
 from diagnosis.saturation import fullness, resource_of, saturation_signals
 from diagnosis.signals import Signal
 from diagnosis.versions import explain_callers
@@ -27,7 +29,9 @@ async def read_metrics(state: State, deps: Deps) -> State:
         return {"reports": {"metric": Report()}}
     telemetry, split = deps.telemetry, plan.window.start_us
     whole = Window(plan.baseline.start_us, plan.window.end_us)
-    shifts = await deps.ledger.note("metric series", whole, telemetry.metric_shifts(environment, whole, split))
+    # Where request traces are, they tell of requests better than any metric.
+    meters = [] if plan.spans else await read_metered(environment, whole, deps)
+    shifts = await read_shifts(environment, whole, split, meters, deps)
     moved = sorted((s for s in shifts if metric_score(s) >= _MIN_SCORE), key=lambda s: (-metric_score(s), s[:3]))
     full = [s for s in shifts if resource_of(s.name) and fullness(s, 1.0)]
     peaks = {}
@@ -43,7 +47,7 @@ async def read_metrics(state: State, deps: Deps) -> State:
         silent = silence_signals(before, after, plan.baseline, plan.window)
         work = growth_of_work(before, after, plan.baseline, plan.window)
     signals = metric_signals(shifts, peaks, split) + saturation_signals(shifts, peaks, split, work) + silent
-    versions = await read_versions(environment, plan, deps)
+    versions = await read_versions(environment, plan, meters, deps)
     signals += versions
     unexplained: dict[str, float] = {}
     if not plan.spans:

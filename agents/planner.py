@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agents.metered import read_metered, read_shifts
 from agents.metric import read_calls
 from agents.question import Question, Subject, bounds_of, find_subject
 from agents.reported import find_reported
 from agents.state import Deps, Plan, State
 from diagnosis.bounds import hold_to, prefer_begun
 from diagnosis.entry import choose_entry, climb, services_below
-from diagnosis.golden import asked_role, find_excesses, symptom_of
+from diagnosis.golden import Excess, asked_role, bad_stretch, find_excesses, symptom_of
 from diagnosis.symptom import Symptom, find_symptoms, state_symptom, usual_slow_us
 from domain.observed import EntryBucket
 from domain.times import MINUTE_US, SECOND_US, SLOT_US, Window, format_us
@@ -30,9 +31,12 @@ _CLEAR = 20.0
 _SPLITS_US = tuple(minutes * MINUTE_US for minutes in (2, 3, 4, 6, 8, 11, 15, 20, 30, 45))
 # The best of several splits of chance itself looks like something: it must stand out by this many standard errors.
 _CHANCE = 6.0
+# With a stated start there is one split, but as many series as ever.
+_STATED_CHANCE = 4.0
 # Trouble as short as this that has been over for twice as long is a blip; who asks how things are means the present.
 _BLIP_US = MINUTE_US
 _PAST = re.compile(r"\b(?:did|was|were|had|failed|broke|happened|crashed|earlier|ago)\b", re.IGNORECASE)
+_RARE = 0.02
 _LOG_OPERATION = "log lines"
 
 
@@ -64,7 +68,7 @@ async def plan_investigation(state: State, deps: Deps) -> State:
         plan = _empty_plan(search, subject, services, clarification=_clarify(subject.unknown, services))
         return {"plan": plan, "round": round_number + 1}
     if extent is None:
-        symptoms = await _log_symptoms(question, search, start, deps)
+        symptoms = await _log_symptoms(question, search, start, subject, deps)
         written = await telemetry.log_extent(environment, search)
         begun = [s for s in symptoms if written and s.start_us > written.start_us + MINUTE_US]
         subject = _with_below(subject, begun, calls)
@@ -182,19 +186,29 @@ async def _metric_symptom(
     """
     calls = await read_calls(question.environment, search.end_us, deps)
     splits = [search.end_us - back for back in _SPLITS_US] if start is None else [start]
-    best: tuple[float, Symptom] | None = None
+    best: tuple[Excess, int] | None = None
+    meters = await read_metered(question.environment, search, deps)
     for split in splits:
-        shifts = await deps.ledger.note(
-            "metric series", search, deps.telemetry.metric_shifts(question.environment, search, split)
-        )
+        shifts = await read_shifts(question.environment, search, split, meters, deps)
         felt = symptom_of(find_excesses(shifts), subject.services, calls, asked_role(question.text))
-        least = best[0] if best else 0.0 if start is not None else _CHANCE
-        if felt is not None and felt.surprise > least:
-            text = f"{felt.shift.name} of {felt.service} went from {felt.before:.4g} to {felt.after:.4g}"
-            known = not subject.services or felt.service in subject.services
-            word = state_symptom(felt.service if known else subject.services[0], split, search.end_us, 0)
-            best = felt.surprise, replace(word, kind="metrics", operation=felt.shift.name, text=text)
-    return best[1] if best else None
+        least = best[0].surprise if best else _CHANCE if start is None else _STATED_CHANCE
+        if felt is not None and felt.surprise > least and (start is not None or felt.plain):
+            best = felt, split
+    if best is None:
+        return None
+    felt, split = best
+    samples = next(
+        (m.samples for m in meters if m.series == felt.shift[:3] and m.role in (felt.role, "availability")), {}
+    )
+    first, last, over = bad_stretch(samples, felt, split)
+    known = not subject.services or felt.service in subject.services
+    word = state_symptom(felt.service if known else subject.services[0], split, search.end_us, 0)
+    if start is None and over:
+        word = replace(word, start_us=first, end_us=last + SLOT_US, recovered=True)
+        if _is_over(word, search.end_us, question.text):
+            return None
+    text = f"{felt.shift.name} of {felt.service} went from {felt.before:.4g} to {felt.after:.4g}"
+    return replace(word, kind="metrics", operation=felt.shift.name, text=text)
 
 
 async def _stated_symptom(question: Question, subject: Subject, window: Window, deps: Deps) -> Symptom:
@@ -210,14 +224,17 @@ async def _stated_symptom(question: Question, subject: Subject, window: Window, 
     return state_symptom(service, window.start_us, window.end_us, roots.get(service, 0))
 
 
-async def _log_symptoms(question: Question, search: Window, start: int | None, deps: Deps) -> list[Symptom]:
+async def _log_symptoms(
+    question: Question, search: Window, start: int | None, subject: Subject, deps: Deps
+) -> list[Symptom]:
     """Without spans the share of error lines stands in for the share of failed requests."""
     bucket_us = max(1, (search.end_us - search.start_us) // _BUCKETS // SLOT_US) * SLOT_US
     rows = await deps.ledger.note(
         "error lines per bucket", search, deps.telemetry.level_buckets(question.environment, search, bucket_us)
     )
     buckets = [EntryBucket(r.service, _LOG_OPERATION, r.bucket, r.lines, r.errors, 0.0, 0, 0) for r in rows]
-    found = prefer_begun(find_symptoms(buckets, bucket_us, "errors"), buckets, bucket_us)
+    asked = start is not None or bool(subject.services)
+    found = prefer_begun(find_symptoms(buckets, bucket_us, "errors"), buckets, bucket_us, asked)
     if start is not None:
         found = hold_to(found, buckets, bucket_us, start - _guard_us(start, search.end_us))
     return [
@@ -229,12 +246,17 @@ async def _log_symptoms(question: Question, search: Window, start: int | None, d
 async def _begin_at_first_error(
     environment: str, symptom: Symptom, bucket_us: int, search: Window, deps: Deps
 ) -> Symptom:
-    """Where the first bucket began is long before the first error line, and would make every cause come too late."""
-    bucket = Window(symptom.start_us, min(symptom.start_us + bucket_us, search.end_us))
+    """Where the first bucket began is long before the first error line, and would make every cause come too late.
+
+    Trouble that begins late in a bucket does not show in that one yet: where errors are rare, those count as its first.
+    """
+    early = bucket_us if symptom.usual_share < _RARE else 0
+    bucket = Window(max(0, symptom.start_us - early), min(symptom.start_us + bucket_us, search.end_us))
     slots = await deps.telemetry.level_buckets(environment, bucket, SLOT_US)
     slots = [slot for slot in slots if slot.service == symptom.service]
     first = min((slot.first_error_us for slot in slots if slot.first_error_us is not None), default=symptom.start_us)
-    lines = symptom.requests - sum(slot.lines for slot in slots if (slot.bucket + 1) * SLOT_US <= first)
+    within = [slot for slot in slots if (slot.bucket + 1) * SLOT_US > symptom.start_us]
+    lines = symptom.requests - sum(slot.lines for slot in within if (slot.bucket + 1) * SLOT_US <= first)
     return replace(symptom, start_us=first, requests=lines, share=symptom.bad / lines)
 
 

@@ -39,18 +39,21 @@ def hold_to(
     return held
 
 
-def prefer_begun(symptoms: Sequence[Symptom], buckets: Sequence[EntryBucket], bucket_us: int) -> list[Symptom]:
+def prefer_begun(
+    symptoms: Sequence[Symptom], buckets: Sequence[EntryBucket], bucket_us: int, asked: bool = True
+) -> list[Symptom]:
     """Return the symptoms of services that were seen to be better before; all of them where there is none of these.
 
-    What has failed half of the time for as long as there are records is how that service is.
+    What has failed half of the time for as long as there are records is how that service is. So it is too where it is
+    alone with that, and nobody asked about it.
     """
     begun = []
     for symptom in symptoms:
         rows = [row for row in buckets if (row.service, row.name) == (symptom.service, symptom.operation)]
         before = _sums([row for row in rows if row.bucket * bucket_us < symptom.start_us], errors=True)
-        if before[1] >= MIN_BEFORE:
+        if before[1] >= MIN_BEFORE and symptom.share >= _RAISED * before[0] / before[1]:
             begun.append(symptom)
-    return begun or list(symptoms)
+    return begun or (list(symptoms) if asked or len({symptom.service for symptom in symptoms}) > 1 else [])
 
 
 def _sums(rows: Iterable[EntryBucket], errors: bool) -> tuple[int, int]:

@@ -7,30 +7,18 @@ service with an excess that nothing below it explains is where it starts.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
 
+from diagnosis.meters import Role, role_of
 from diagnosis.signals import Ref, Signal
-from domain.observed import MetricShift, VersionLoad, VersionSeries
+from domain.observed import MetricShift
 from domain.times import Window
 
-type Role = Literal["latency", "errors", "availability", "traffic"]
-
-_ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
-    ("availability", re.compile(r"availab|success.?rate|uptime", re.IGNORECASE)),
-    ("errors", re.compile(r"error|fault|fail|5xx|exception", re.IGNORECASE)),
-    ("latency", re.compile(r"latenc|duration|response.?time|elapsed|\brt\b", re.IGNORECASE)),
-    (
-        "traffic",
-        re.compile(r"requests?\b|calls?\b|\bcount\b|throughput|\bqps\b|\brps\b|\bops\b|invocations", re.IGNORECASE),
-    ),
-)
 _AVERAGE = re.compile(r"average|avg|mean|p50|median", re.IGNORECASE)
 # A level must move by this many of its own deviations, and by this share of itself (availability: of its distance to
 # full), before it says anything.
@@ -46,13 +34,7 @@ _MANY = 12
 _FEW_CHANGE = 0.5
 _MIN_ERRORS = 3.0
 _MOST_SURPRISING = 30.0
-_COUNTER = re.compile(r"(?:total|count|sum)$", re.IGNORECASE)
-
-
-def role_of(name: str) -> Role | None:
-    """Return what a metric measures, by the words in its name; None where it is none of the four."""
-    words = name.replace("_", " ")  # request_count: an underscore is no end of a word to a pattern
-    return next((role for role, pattern in _ROLES if pattern.search(words)), None)
+_FELT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +52,24 @@ class Excess:
     shift: MetricShift
     surprise: float = 0.0
 
+    @property
+    def plain(self) -> bool:
+        """True where it is enough for people to notice who were not told to look."""
+        before, after = self.shift.before_mean or 0.0, self.shift.after_mean or 0.0
+        return self.role != "latency" or after - before >= _FELT * abs(before)
+
 
 def find_excesses(shifts: Sequence[MetricShift]) -> dict[Role, dict[str, Excess]]:
     """Return, for latency and for errors, the excess of each service that got worse."""
-    chosen = {role: _choose_name(role, shifts) for role in ("latency", "errors", "availability", "traffic")}
-    noise = {name: _usual_noise(shifts, name) for name in chosen.values()}
-    traffic = {s.about: s.after_mean or 0.0 for s in shifts if s.name == chosen["traffic"]}
+    heard = {shift.about for shift in shifts if shift.before_count >= _FEW and _role(shift)}
+    shifts = [_from_zero(shift) if shift.about in heard else shift for shift in shifts]
+    chosen = {role: _choose_names(role, shifts) for role in ("latency", "errors", "availability", "traffic")}
+    noise = {name: _usual_noise(shifts, name) for names in chosen.values() for name in names.values()}
+    traffic = {s.about: s.after_mean or 0.0 for s in shifts if s.name == chosen["traffic"].get(s.about)}
     found: dict[Role, dict[str, Excess]] = defaultdict(dict)
     for shift in shifts:
-        role = next((r for r, name in chosen.items() if name == shift.name), None)
-        if role is None or role == "traffic":
+        role = _role(shift)
+        if role is None or role == "traffic" or shift.name != chosen[role].get(shift.about):
             continue
         excess = _excess(role, shift, traffic.get(shift.about, 1.0), noise[shift.name])
         kind: Role = "latency" if role == "latency" else "errors"
@@ -88,13 +78,29 @@ def find_excesses(shifts: Sequence[MetricShift]) -> dict[Role, dict[str, Excess]
     return dict(found)
 
 
-def _choose_name(role: str, shifts: Iterable[MetricShift]) -> str:
-    """One name per role, so that services are compared in one unit: a mean before a percentile, the most common first."""
+def _role(shift: MetricShift) -> Role | None:
+    return shift.role or role_of(shift.name)
+
+
+def _from_zero(shift: MetricShift) -> MetricShift:
+    """Failures that were never counted before, of a service that was heard of: there were none."""
+    if _role(shift) != "errors" or shift.before_count:
+        return shift
+    return shift._replace(before_count=_FEW, before_mean=0.0, before_deviation=0.0, before_max=0.0)
+
+
+def _choose_names(role: str, shifts: Iterable[MetricShift]) -> dict[str, str]:
+    """One name per role and service, the same for all that have it: a mean before a percentile, the most common first."""
+    services: dict[str, set[str]] = defaultdict(set)
     counts: dict[str, int] = defaultdict(int)
     for shift in shifts:
-        if role_of(shift.name) == role:
+        if _role(shift) == role:
+            services[shift.about].add(shift.name)
             counts[shift.name] += 1
-    return min(counts, key=lambda n: (not _AVERAGE.search(n), -counts[n], n), default="")
+    # Quantiles of a few wide buckets jump; a mean that was worked out of sums does not.
+    worked_out = {shift.name for shift in shifts if shift.role == role}
+    order = sorted(counts, key=lambda n: (n not in worked_out, not _AVERAGE.search(n), -counts[n], n))
+    return {about: next(name for name in order if name in names) for about, names in services.items()}
 
 
 def _usual_noise(shifts: Iterable[MetricShift], name: str) -> float:
@@ -189,9 +195,11 @@ def golden_signals(
 ) -> tuple[list[Signal], dict[str, float]]:
     """Return the signals of services that got worse like the symptom did, and the share that nothing below explains."""
     below: dict[str, list[str]] = defaultdict(list)
-    for caller, callee in sorted(set(calls)):
+    calls = sorted(set(calls))
+    for caller, callee in calls:
         if caller != callee:
             below[caller].append(callee)
+    placed = {service for call in calls for service in call}
     signals, unexplained = [], {}
     for service, excess in sorted(excesses.items()):
         moment = peaks.get(excess.shift[:3])
@@ -218,62 +226,30 @@ def golden_signals(
                 refs=refs,
             )
         )
-        deeper = max((excesses[c].amount for c in below.get(service, ()) if c in excesses), default=0.0)
+        callees = below.get(service, ()) if service in placed else _perhaps_below(excess, excesses)
+        deeper = max((excesses[c].amount for c in callees if c in excesses), default=0.0)
         unexplained[service] = max(0.05, 1.0 - deeper / excess.amount)
     return signals, unexplained
 
 
-def find_version_loads(points: Sequence[VersionSeries], start_us: int, bucket_us: int) -> list[VersionLoad]:
-    """Return what each version of a service took in per bucket, as edge metrics tell: requests, failures, durations.
+def _perhaps_below(excess: Excess, excesses: Mapping[str, Excess]) -> list[str]:
+    """Where nobody knows whom a service calls, anybody else in trouble may be the reason.
 
-    Counters that only grow count by their growth. Where nothing counts requests, each sample stands for one.
+    Of durations a little more is known: who calls another takes longer than that one does.
     """
-    sums: dict[tuple[str, str, int], dict[Role, list[float]]] = defaultdict(lambda: defaultdict(list))
-    first: dict[tuple[str, str, int], int] = {}
-    for point, value in _growth(points):
-        role = _counted_role(point.name)
-        if role is not None:
-            key = (point.destination, point.version, (point.time_us - start_us) // bucket_us)
-            sums[key][role].append(value * _microseconds(point.name) if role == "latency" else value)
-            first[key] = min(first.get(key, point.time_us), point.time_us)
-    loads = []
-    for key, held in sorted(sums.items()):
-        service, version, bucket = key
-        requests = math.fsum(held["traffic"]) or float(len(held["latency"]))
-        slow = math.fsum(held["latency"]) / max(1, len(held["latency"]))
-        loads.append(
-            VersionLoad(service, version, bucket, requests, math.fsum(held["errors"]), slow * requests, first[key])
-        )
-    return loads
+    others = [e for service, e in sorted(excesses.items()) if service != excess.service]
+    return [e.service for e in others if e.role != "latency" or e.before < excess.before]
 
 
-def _counted_role(name: str) -> Role | None:
-    """Return what a sample of an edge metric adds to: of a histogram its count are requests, the rest says nothing alone."""
-    role = role_of(name)
-    if role == "latency" and _COUNTER.search(name):
-        return "traffic" if name.lower().endswith("count") else None
-    if role == "availability" or re.search(r"bucket$|p9\d$|max$|min$", name, re.IGNORECASE):
-        return None
-    return role
+def bad_stretch(samples: Mapping[int, float], excess: Excess, split_us: int) -> tuple[int, int, bool]:
+    """Return the first and the last moment since a split at which an excess shows, and whether it is over.
 
-
-def _growth(points: Sequence[VersionSeries]) -> list[tuple[VersionSeries, float]]:
-    """Return the value of each sample, or by how much it grew where its series is a counter that never falls."""
-    by_series: dict[tuple[str, str, str], list[VersionSeries]] = defaultdict(list)
-    for point in points:
-        by_series[point.service, point.name, point.series].append(point)
-    found: list[tuple[VersionSeries, float]] = []
-    for held in by_series.values():
-        held.sort(key=lambda p: p.time_us)
-        steps = list(itertools.pairwise(held))
-        if _COUNTER.search(held[0].name) and len(steps) >= _FEW and all(a.value <= b.value for a, b in steps):
-            found += [(later, later.value - earlier.value) for earlier, later in steps]
-        else:
-            found += [(point, point.value) for point in held]
-    return found
-
-
-def _microseconds(name: str) -> float:
-    if re.search(r"(?:^|[._])(?:s|sec|secs|seconds)(?:$|[._])", name, re.IGNORECASE):
-        return 1_000_000.0
-    return 1.0 if re.search(r"(?:^|[._])(?:us|micros\w*)(?:$|[._])", name, re.IGNORECASE) else 1_000.0
+    It is over where at least two samples, and as many as the trouble had, have been as usual since.
+    """
+    half = (excess.after - excess.before) / 2
+    since = sorted((moment, value) for moment, value in samples.items() if moment >= split_us)
+    bad = [at for at, (_, value) in enumerate(since) if half and (value - excess.before) / half >= 1.0]
+    if not bad:
+        return split_us, split_us, False
+    calm = len(since) - 1 - bad[-1]
+    return since[bad[0]][0], since[bad[-1]][0], calm >= max(2, min(bad[-1] - bad[0] + 1, 4))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from diagnosis.golden import Role, role_of
+from diagnosis.meters import Role
 from diagnosis.signals import Ref, Signal
 from domain.observed import ChangeRow, VersionLoad
 from domain.times import Window
@@ -41,10 +41,6 @@ class VersionGap:
     text: str
     kind: Role
     first_us: int
-
-    def shown_by(self, metric: str) -> bool:
-        """Say whether a metric of this name can show the gap."""
-        return role_of(metric) == self.kind
 
 
 def compare_versions(loads: Iterable[VersionLoad]) -> list[VersionGap]:

@@ -226,20 +226,31 @@ def _explaining_child(span: SpanRow, forest: TraceForest, usual: Usual) -> SpanR
         failed = [child for child in children if child.error]
         if failed:
             return max(failed, key=lambda child: (child.end_us, child.span_id))
+    # A failure that took as long as ever, or nobody knows how long it usually takes, is not the fault of a slow call.
     extra = usual.extra_us(span)
-    if extra <= 0 or not (span.error or span.duration_us > usual.slow_us(span)):
+    known = (span.service, span.name, span.kind) in usual.duration_us
+    if extra <= 0 or not known or not (span.error or span.duration_us > usual.slow_us(span)):
         return None
     groups: dict[tuple[str, str], list[SpanRow]] = defaultdict(list)
     for child in children:
         groups[child.service, child.name].append(child)
-    best: tuple[float, SpanRow] | None = None
+    slow: list[tuple[float, SpanRow]] = []
     for (service, name), calls in sorted(groups.items()):
         took = sum(call.duration_us for call in calls) - usual.spent_us.get((span.service, span.name, service, name), 0)
         longest = max(calls, key=lambda call: (call.duration_us, call.span_id))
-        slow = usual.is_bad(longest) or math.isinf(usual.slow_us(longest))
-        if slow and took >= _EXPLAINS * extra and (best is None or took > best[0]):
-            best = (took, longest)
-    return best[1] if best else None
+        if took > 0 and (usual.is_bad(longest) or math.isinf(usual.slow_us(longest))):
+            slow.append((took, longest))
+    return _greatest(slow, extra)
+
+
+def _greatest(slow: Sequence[tuple[float, SpanRow]], extra: float) -> SpanRow | None:
+    """Return the call that took most of the extra time, where calls took most of it and it took more than is left.
+
+    Several calls may be slow for one reason, each for its part: a store that all of them use.
+    """
+    total = sum(took for took, _ in slow)
+    took, call = max(slow, key=lambda pair: (pair[0], pair[1].span_id), default=(0.0, None))
+    return call if total >= _EXPLAINS * extra and took >= extra - total else None
 
 
 def _close(path: Sequence[SpanRow], forest: TraceForest, usual: Usual, services: Sequence[str]) -> Walk:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from domain.telemetry import SpanKind
+
+type MeasuredRole = Literal["latency", "errors", "availability", "traffic"]
 
 
 class SpanRow(NamedTuple):
@@ -75,14 +77,15 @@ class VersionLoad(NamedTuple):
     first_us: int
 
 
-class VersionSeries(NamedTuple):
-    """A sample of an edge metric that says which version of its destination answered."""
+class MeterPoint(NamedTuple):
+    """A sample of a metric of requests: about which service, as which caller saw it. `attributes` is its JSON text."""
 
     service: str
     name: str
     series: str
-    version: str
-    destination: str
+    about: str
+    source: str
+    attributes: str
     time_us: int
     value: float
 
@@ -170,7 +173,8 @@ class OrchestratorRow(NamedTuple):
 class MetricShift(NamedTuple):
     """One metric series before and after a moment; the `after_*` and `before_*` are None where there is no sample.
 
-    `about` is the service that it speaks of: the destination of an edge metric, else the sender itself.
+    `about` is the service that it speaks of: the destination of an edge metric, else the sender itself. `role` is what
+    it measures where it was worked out of other series; else its name says that.
     """
 
     service: str
@@ -185,3 +189,4 @@ class MetricShift(NamedTuple):
     after_max: float | None
     after_min: float | None
     about: str
+    role: MeasuredRole | None = None

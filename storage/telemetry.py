@@ -15,13 +15,13 @@ from domain.observed import (
     EntryBucket,
     LevelBucket,
     LogRow,
+    MeterPoint,
     MetricShift,
     OrchestratorRow,
     SpanRow,
     TemplateCount,
     TracedLine,
     VersionLoad,
-    VersionSeries,
 )
 from domain.times import HOUR_US, SLOT_US, Window, floor_slot
 from storage.database import Database, Row
@@ -168,12 +168,16 @@ class Telemetry:
         asked = (environment, service, version, window.start_us, window.end_us)
         return [(str(trace), str(span)) for trace, span in await self._database.fetch("version_examples", asked)]
 
-    async def version_points(self, environment: str, window: Window) -> list[VersionSeries]:
-        """Return the samples of edge metrics that say which version of their destination answered."""
-        rows = await self._database.fetch("version_points", (*_scope(environment, window), MAX_POINTS))
-        return [
-            VersionSeries(str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4]), int(r[5]), float(r[6])) for r in rows
-        ]
+    async def metric_names(self, environment: str, window: Window) -> list[str]:
+        """Return the names of the metrics that were sent in a window."""
+        rows = await self._database.fetch("metric_names", (*_scope(environment, window), MAX_SERIES))
+        return [str(row[0]) for row in rows]
+
+    async def meter_points(self, environment: str, window: Window, names: Iterable[str]) -> list[MeterPoint]:
+        """Return the samples of metrics of some names, the newest of a window if there are more than are read."""
+        wanted = json.dumps(sorted(set(names)), ensure_ascii=False)
+        rows = await self._database.fetch("meter_points", (*_scope(environment, window), wanted, MAX_POINTS))
+        return [MeterPoint._make((*map(str, row[:6]), int(row[6]), float(row[7]))) for row in rows]
 
     async def root_services(self, environment: str, window: Window) -> dict[str, int]:
         """Return the services that request traces begin in, and how many began there."""
@@ -306,7 +310,7 @@ class Telemetry:
     async def metric_shifts(self, environment: str, window: Window, split_us: int) -> list[MetricShift]:
         """Return every metric series of a window, summed up before and after a moment."""
         rows = await self._database.fetch("metric_shifts", (*(split_us,) * 8, *_scope(environment, window), MAX_SERIES))
-        return [MetricShift._make((*row[:3], int(row[3]), *row[4:7], int(row[7]), *row[8:])) for row in rows]
+        return [MetricShift._make((*row[:3], int(row[3]), *row[4:7], int(row[7]), *row[8:], None)) for row in rows]
 
     async def metric_extreme(
         self, environment: str, shift: MetricShift, window: Window, reference: float

@@ -110,14 +110,16 @@ SELECT trace_id, span_id FROM span
 WHERE environment = ? AND service = ? AND version = ? AND start_us >= ? AND start_us < ? AND (kind IN (2, 5) OR parent_id = '')
 ORDER BY error DESC, duration_us DESC, start_us LIMIT 2
 
--- name: version_points
-SELECT service, name, series, version, destination, time_us, value FROM (
-  SELECT service, name, series, destination, time_us, value, COALESCE(
-    JSON_VALUE(attributes, '$.version'), JSON_VALUE(attributes, '$.destination_version'),
-    JSON_VALUE(attributes, '$."destination.version"'), JSON_VALUE(attributes, '$."service.version"'), '') AS version
-  FROM metric_point
-  WHERE environment = ? AND time_us >= ? AND time_us < ? AND destination <> '' AND attributes LIKE '%version%'
-) AS p WHERE version <> '' ORDER BY time_us LIMIT ?
+-- name: metric_names
+SELECT DISTINCT name FROM metric_point WHERE environment = ? AND time_us >= ? AND time_us < ? ORDER BY name LIMIT ?
+
+-- name: meter_points
+SELECT service, name, series, IF(destination = '', service, destination), source, attributes, time_us, value
+FROM metric_point
+WHERE environment = ? AND time_us >= ? AND time_us < ?
+  AND name IN (SELECT j.name FROM JSON_TABLE(?, '$[*]' COLUMNS (
+    name VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) AS j)
+ORDER BY time_us DESC LIMIT ?
 
 -- name: changes_between
 SELECT id, time_us, service, kind, version, summary, actor FROM change_event

@@ -157,3 +157,39 @@ async def test_quiet_edge_metrics_are_healthy(client: httpx.AsyncClient, environ
     assert reply.status_code == 200, reply.text
     answer = await _ask(client, "why does cart fail?", environment)
     assert answer["verdict"]["outcome"] == "HEALTHY", answer["answer"]
+
+
+def _counters(now: float, broken: bool) -> dict[str, Any]:
+    """The same mesh as a proxy counts it: totals since it started, one series per answer; stock fails cart's requests."""
+    rng = random.Random(3)
+    edges = [("web", "cart"), ("cart", "stock"), ("web", "search")]
+    totals = {(edge, status): 1e6 * rng.random() for edge in edges for status in ("200", "503")}
+    points: list[dict[str, Any]] = []
+    for step in range((QUIET_S + BROKEN_S) // 15):
+        at = now - QUIET_S - BROKEN_S + 15 * step
+        for edge in edges:
+            bad = broken and at >= now - BROKEN_S and edge[1] in ("cart", "stock")
+            totals[edge, "200"] += 50 + rng.randrange(10)
+            totals[edge, "503"] += 40 if bad else rng.random() < 0.05
+            for status in ("200", "503"):
+                said = {"source": edge[0], "destination": edge[1], "response_code": status}
+                attributes = [{"key": key, "value": {"stringValue": value}} for key, value in said.items()]
+                value = str(int(totals[edge, status]))
+                points.append({"timeUnixNano": str(int(at * 1e9)), "asInt": value, "attributes": attributes})
+    total = {"dataPoints": points, "aggregationTemporality": 2, "isMonotonic": True}
+    mesh = {"attributes": [{"key": "service.name", "value": {"stringValue": "proxy"}}]}
+    metrics = [{"name": "requests_total", "sum": total}]
+    return {"resourceMetrics": [{"resource": mesh, "scopeMetrics": [{"metrics": metrics}]}]}
+
+
+async def test_counters_by_status_are_read_by_their_growth(client: httpx.AsyncClient, environment: str) -> None:
+    quiet = f"{environment}-quiet"
+    for place, broken in ((environment, True), (quiet, False)):
+        sent = _counters(time.time(), broken)
+        reply = await client.post("/v1/metrics", json=sent, params={"environment": place})
+        assert reply.status_code == 200, reply.text
+    verdict = (await _ask(client, "why does web fail?", environment))["verdict"]
+    assert [cause["service"] for cause in verdict["causes"]] == ["stock"], verdict["reasons"]
+    assert verdict["causes"][0]["path"] == ["stock", "cart", "web"]
+    verdict = (await _ask(client, "why does web fail?", quiet))["verdict"]
+    assert (verdict["outcome"], verdict["causes"]) == ("HEALTHY", []), verdict["reasons"]

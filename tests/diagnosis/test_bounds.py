@@ -45,3 +45,5 @@ def test_what_always_failed_gives_way_to_what_began_to_fail() -> None:
     rows = [*buckets([0, 0, 8, 8]), *(row._replace(service="mailer") for row in buckets([5, 5, 5, 5]))]
     assert prefer_begun([always, begun], rows, 1) == [begun]
     assert prefer_begun([always], rows, 1) == [always]
+    assert prefer_begun([always], rows, 1, asked=False) == []
+    assert prefer_begun([always, replace(always, service="poster")], rows, 1, asked=False) != []

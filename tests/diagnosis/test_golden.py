@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diagnosis.golden import asked_role, find_excesses, golden_signals, role_of, symptom_of
+from diagnosis.golden import asked_role, find_excesses, golden_signals, symptom_of
+from diagnosis.meters import role_of
 from domain.observed import MetricShift
 from domain.times import Window
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from diagnosis.golden import find_version_loads
+import json
+from collections.abc import Sequence
+
+from diagnosis.meter_shifts import find_version_loads
+from diagnosis.meters import Meter, read_meters
 from diagnosis.signals import Ref
-from diagnosis.versions import compare_versions, explain_callers, version_signals
-from domain.observed import ChangeRow, VersionLoad, VersionSeries
+from diagnosis.versions import VersionGap, compare_versions, explain_callers, version_signals
+from domain.observed import ChangeRow, MeterPoint, VersionLoad
 from domain.times import MINUTE_US, SECOND_US, Window
 
 WINDOW = Window(1_790_000_000 * SECOND_US, 1_790_000_000 * SECOND_US + 5 * MINUTE_US)
@@ -56,35 +60,41 @@ def test_of_several_deploys_the_one_that_brought_the_version_is_blamed() -> None
     assert unknown.change_id == ""
 
 
-def points(name: str, version: str, values: list[float]) -> list[VersionSeries]:
+def points(name: str, version: str, values: Sequence[float]) -> list[MeterPoint]:
+    said = json.dumps({"destination_version": version})
     return [
-        VersionSeries("mesh", name, f"{name}{version}", version, "cart", T0 + at * MINUTE_US, value)
+        MeterPoint("mesh", name, f"{name}{version}", "cart", "web", said, T0 + at * MINUTE_US, value)
         for at, value in enumerate(values)
     ]
 
 
-def test_edge_metrics_tell_the_versions_apart_as_gauges_and_as_counters() -> None:
+def worse(sent: Sequence[MeterPoint]) -> tuple[VersionGap, list[Meter]]:
+    meters = read_meters(sent)
+    (gap,) = compare_versions(find_version_loads(meters, Window(T0, T0 + 10 * MINUTE_US), MINUTE_US))
+    return gap, meters
+
+
+def test_edge_metrics_tell_the_versions_apart_as_gauges_as_counters_and_by_status() -> None:
     gauges = [
-        *points("request_count", "1", [90, 95, 88, 91, 90]),
-        *points("request_count", "2", [10, 9, 11, 10, 10]),
-        *points("request_errors", "1", [1, 0, 1, 0, 0]),
-        *points("request_errors", "2", [6, 5, 7, 6, 6]),
+        *points("request_count", "1", [90, 95, 88, 91, 90, 92]),
+        *points("request_count", "2", [10, 9, 11, 10, 10, 9]),
+        *points("request_errors", "1", [1, 0, 1, 0, 0, 0]),
+        *points("request_errors", "2", [6, 5, 7, 6, 6, 5]),
     ]
-    (gap,) = compare_versions(find_version_loads(gauges, T0, MINUTE_US))
+    gap, _ = worse(gauges)
     assert (gap.version, gap.kind) == ("2", "errors")
-    assert gap.shown_by("request_errors")
-    assert not gap.shown_by("request_count")
     totals: dict[str, float] = {}
     counters = []
     for point in gauges:
         totals[point.series] = totals.get(point.series, 5000.0) + point.value
-        counters.append(replace_value(point, totals[point.series]))
-    (again,) = compare_versions(find_version_loads(counters, T0, MINUTE_US))
-    assert again.version == "2"
-
-
-def replace_value(point: VersionSeries, value: float) -> VersionSeries:
-    return point._replace(name=f"{point.name}_total", value=value)
+        counters.append(point._replace(name=f"{point.name}_total", value=totals[point.series]))
+    assert worse(counters)[0].version == "2"
+    by_status = []
+    for point in counters:
+        status = "503" if "errors" in point.name else "200"
+        said = json.dumps(json.loads(point.attributes) | {"response_code": status})
+        by_status.append(point._replace(name="requests_total", attributes=said))
+    assert worse(by_status)[0].version == "2"
 
 
 def test_a_bad_version_explains_the_trouble_of_those_that_call_it() -> None:

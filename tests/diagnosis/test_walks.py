@@ -107,3 +107,28 @@ def test_blames_are_counted_and_the_order_of_spans_does_not_matter() -> None:
             ]
         )
     assert results[0] == results[1] == [("checkout", "failing_here", 6)]
+
+
+def test_without_good_requests_to_compare_with_a_failure_is_not_laid_on_a_call_that_went_well() -> None:
+    trace = TraceBuilder(10_000_000)
+    entry = trace.span("shop", "POST /checkout", SpanKind.SERVER, 40_000, error="KeyError: 'currency'")
+    trace.call("shop", "checkout", 30_000, entry)
+    forest = TraceForest(trace.spans)
+    found = walk_down(trace.spans[0], forest, learn_usual(TraceForest([]), forest), SERVICES)
+    assert (found.service, found.kind) == ("shop", "failing_here")
+
+
+def test_a_request_that_waits_for_several_slow_calls_is_not_slow_by_itself() -> None:
+    trace = TraceBuilder(10_000_000)
+    entry = trace.span("shop", "POST /checkout", SpanKind.SERVER, 2_040_000)
+    checkout = trace.call("shop", "checkout", 2_030_000, entry)
+    trace.call("checkout", "stock", 805_000, checkout)
+    payment = trace.call("checkout", "payment", 1_215_000, checkout)
+    trace.call("payment", "bank", 1_210_000, payment)
+    assert walk(trace).service == "bank"
+    # Where most of it was spent in between, the calls do not explain it.
+    other = TraceBuilder(20_000_000)
+    entry = other.span("shop", "POST /checkout", SpanKind.SERVER, 2_040_000)
+    checkout = other.call("shop", "checkout", 2_030_000, entry)
+    other.call("checkout", "stock", 405_000, checkout)
+    assert walk(other).service == "checkout"
