@@ -1,7 +1,8 @@
 # Everything a person needs: `make help` lists it. The first target that is run makes .venv (tools/bootstrap).
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-remediate test test-long lint bench docs docs-check screens clean
-unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+# Without the last, every process that is started compiles all of its libraries anew.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 CODE := $(wildcard agents api bench cli diagnosis domain examples graph indexer inference ingest retrieval review runbooks storage tests tools tracing)

@@ -55,6 +55,9 @@ class CodeHit:
     distance: float | None = None
 
 
+_STILL_READING = "The code is being read for the first time: `causegraph code status` says how far that is."
+
+
 async def find_code(
     services: Searched, query: str, limit: int, service: str = "", by: str = "both"
 ) -> tuple[list[CodeHit], str]:
@@ -63,12 +66,14 @@ async def find_code(
     Raises QuestionError where only the meaning was asked for and nothing can be found by it.
     """
     kind = _read_kind(by)
-    loaded = await services.code.load()
+    loaded = await services.code.load(linked=False)
     index = loaded.part(service)[0]
     worded = [] if kind == "meaning" else await services.code.by_text(query, _DEPTH, service)
     near, note = ([], "") if kind == "words" else await near_chunks(services, index, query, service)
     if kind == "meaning" and note and not near:
         raise QuestionError(note)
+    if loaded.unread:
+        note = " ".join(filter(None, (note, _STILL_READING)))
     return _fuse(query, worded, near)[:limit], note
 
 

@@ -14,9 +14,12 @@ MAX_TEXT = 256_000
 _MAX_LIMIT = 100
 
 
-async def load_code(code: CodeSearch) -> Loaded:
-    """Return the present state of the index; raises QuestionError where nothing is indexed."""
-    loaded = await code.load()
+async def load_code(code: CodeSearch, *, linked: bool = False) -> Loaded:
+    """Return the present state of the index, `linked` where callers are asked for.
+
+    Raises QuestionError where nothing is indexed.
+    """
+    loaded = await code.load(linked=linked)
     if not loaded.roots:
         raise QuestionError("No code is indexed yet: `causegraph index PATH` indexes a folder or a repository.")
     return loaded

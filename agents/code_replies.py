@@ -112,6 +112,7 @@ async def code_status(services: Services) -> dict[str, Any]:
                 "location": root.location,
                 "files": root.files,
                 "readable": len(files),
+                "being_read": root in loaded.unread,
                 "symbols": sum(len(file.facts.symbols) for file in files),
                 "chunks": sum(len(file.facts.chunks) for file in files),
                 "log_statements": sum(len(file.facts.log_statements) for file in files),

@@ -30,7 +30,7 @@ async def find_symbol(services: Services, name: str, limit: int, hops: int = 1, 
     if not 1 <= hops <= MAX_HOPS:
         raise QuestionError(f"`hops` is from 1 to {MAX_HOPS}.")
     moment_us = read_time("at", at)
-    loaded = await load_code(services.code)
+    loaded = await load_code(services.code, linked=True)
     graph = _Graph(CodeGraph(services.graph.connection), loaded, moment_us, hops)
     found = []
     for file, symbol in await services.code.by_symbol(wanted_text(name, "a name"), bounded(limit)):

@@ -73,7 +73,7 @@ async def add_code(services: Services, families: Sequence[dict[str, Any]]) -> No
 
     It is None where the code is not indexed, or where no statement or several fit.
     """
-    loaded = await services.code.load()
+    loaded = await services.code.load(linked=False)
     first = {number: int(one["templates"][0]) for number, one in enumerate(families) if one["templates"]}
     texts = await services.telemetry.template_texts(first.values()) if loaded.roots else {}
     matcher = _Matcher(loaded)

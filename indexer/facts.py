@@ -10,6 +10,8 @@ from indexer.text_chunks import chunk_text, split_lines
 
 FACTS_VERSION = 2
 """Grows with every change that reads other facts from the same content."""
+UNREAD = 0
+"""The version of a code base of which not every file has been read yet."""
 
 MAX_FILE_BYTES = 4 << 20
 _MAX_PARSED_BYTES = 2 << 20

@@ -92,12 +92,18 @@ def _family(file: IndexedFile) -> str:
     return _FAMILIES.get(file.facts.language, file.facts.language)
 
 
+def _tail(path: str) -> str:
+    return "/".join(path.rsplit("/", 2)[-2:])
+
+
 class _Linker:
     def __init__(self, index: CodeIndex) -> None:
         self._index = index
         self._symbols: dict[int, dict[str, Symbol]] = {}
         self._imports: dict[int, dict[str, Import]] = {}
         self._modules: dict[tuple[str, str, str], list[IndexedFile]] = {}
+        self._singles: dict[tuple[str, str], _Target | None] = {}
+        self._endings: dict[tuple[str, str], IndexedFile | None] = {}
 
     def resolve(self, file: IndexedFile, call: CallSite) -> tuple[_Target, Tier] | None:
         """Return what a call reaches, and how that is known."""
@@ -203,14 +209,21 @@ class _Linker:
         """A name that the whole code base defines once is a fair guess; names that many things have are none."""
         if len(call.name) < _MIN_GUESSED or call.name in self._imports_of(file) or call.name in _EVERYWHERE:
             return None
-        named = [t for t in self._index.by_symbol.get(call.name, []) if _family(t[0]) == _family(file)]
-        if len(named) != 1 or named[0][0].root != file.root:
+        named = self._single(_family(file), call.name)
+        if named is None or named[0].root != file.root:
             return None
-        if call.receiver and named[0][1].kind != "method":
+        if call.receiver and named[1].kind != "method":
             return None
-        return named[0], "guess"
+        return named, "guess"
 
     # -- what is where -------------------------------------------------------------------------------------------------
+
+    def _single(self, family: str, name: str) -> _Target | None:
+        """Return the only definition of a name in the languages of a family."""
+        if (family, name) not in self._singles:
+            named = [t for t in self._index.by_symbol.get(name, []) if _family(t[0]) == family]
+            self._singles[family, name] = named[0] if len(named) == 1 else None
+        return self._singles[family, name]
 
     def _of(self, file: IndexedFile) -> dict[str, Symbol]:
         if id(file) not in self._symbols:
@@ -279,15 +292,17 @@ class _Linker:
     def _suffix(self, root: str, ends: Sequence[str]) -> Iterator[IndexedFile]:
         """Return files whose paths end so; what two files fit equally well is known of neither."""
         for end in ends:
-            fits = [
-                f
-                for f in self._index.by_name.get(end.rpartition("/")[2].lower(), [])
-                if f.root == root and (f.path == end or f.path.endswith("/" + end))
-            ]
-            if exact := [f for f in fits if f.path == end]:
-                yield exact[0]
-            elif len(fits) == 1:
-                yield fits[0]
+            if (root, end) not in self._endings:
+                self._endings[root, end] = self._ending(root, end)
+            if found := self._endings[root, end]:
+                yield found
+
+    def _ending(self, root: str, end: str) -> IndexedFile | None:
+        named = self._by_tail.get(_tail(end), []) if "/" in end else self._index.by_name.get(end.lower(), [])
+        behind = f"/{end}"
+        fits = [f for f in named if f.path.endswith(behind) and f.root == root]
+        exact = next((f for f in named if f.path == end and f.root == root), None)
+        return exact or (fits[0] if len(fits) == 1 else None)
 
     def _go_package(self, root: str, module: str) -> list[IndexedFile]:
         """Return the files of the folder that ends as an import path does; how the path begins stands only in go.mod."""
@@ -296,6 +311,14 @@ class _Linker:
         if len(folders) > 1:
             folders = {f for f in folders if f"/{module}".endswith(f"/{f}") or f.endswith(f"/{module}")}
         return [file for file in files if file.path.rpartition("/")[0] in folders] if len(folders) == 1 else []
+
+    @cached_property
+    def _by_tail(self) -> dict[str, list[IndexedFile]]:
+        """The files by their last two parts: thousands of them may be called __init__.py."""
+        found: defaultdict[str, list[IndexedFile]] = defaultdict(list)
+        for file in self._index.files:
+            found[_tail(file.path)].append(file)
+        return dict(found)
 
     @cached_property
     def _folders(self) -> dict[tuple[str, str], list[IndexedFile]]:

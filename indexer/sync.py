@@ -1,7 +1,8 @@
 """Brings the index of a root in line with its files, reading and parsing only what is new.
 
 The order makes any crash harmless: facts first (they belong to contents, nobody sees them yet), then the tree in one
-transaction, then the manifest, which counts only if it is of the tree's generation.
+transaction, then the manifest, which counts only if it is of the tree's generation. The tree of a large new root comes
+before its facts, marked UNREAD, so that what is read so far can be searched; a sync that broke off goes on there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Literal
 
 from domain.errors import IndexingError
 from domain.settings import Settings
-from indexer.facts import FACTS_VERSION
+from indexer.facts import FACTS_VERSION, UNREAD
 from indexer.git import current_commit, is_checkout
 from indexer.languages import language_of
 from indexer.manifest import Manifest, forget_manifest, load_manifest, save_manifest
@@ -34,6 +35,9 @@ from storage.code import CodeFile, CodeRoot, CodeStore, StoredFacts, Tree, facts
 type Step = Literal["clone", "scan", "parse", "link"]
 type OnStep = Callable[[Step, int, int], None]
 """Told the step and how much of it is done, of how much (0 where that is not known)."""
+
+_SHOWN_FIRST = 500
+"""So many new files make it worth showing the tree of a new root before they are read."""
 
 _BATCH_FILES = 200
 _BATCH_BYTES = 4 << 20
@@ -163,12 +167,16 @@ class Syncer:
         self, root: CodeRoot, folder: Path, known: Manifest | None, scan: Scan, commit: str, on_step: OnStep,
         began: float, *, fresh: bool,
     ) -> SyncReport:  # fmt: skip
-        old = await self._held(root) if known is None else known.leaves() if scan.touched else scan.leaves
+        before = old = await self._held(root) if known is None else known.leaves() if scan.touched else scan.leaves
         renewed = fresh or root.facts_version != FACTS_VERSION
         new = [path for path, content in scan.leaves.items() if renewed or old.get(path) != content]
+        if not root.generation and len(new) > _SHOWN_FIRST:
+            shown = _compare({}, scan.leaves)
+            root = await self._commit(root, None, scan, shown, [], commit, scan.problems, unread=True)
+            old = dict(scan.leaves)
         parsing = await self._parse(folder, [Source(path, scan.leaves[path]) for path in new], on_step)
         for path in parsing.gone:
-            _keep_as_it_was(path, old.get(path), scan)
+            _keep_as_it_was(path, before.get(path), scan)
         changes = _compare(old, scan.leaves)
         problems = _bound([*scan.problems, *parsing.problems, *_carried(root, scan.leaves, new)])
         if changes or renewed or not root.generation:
@@ -180,6 +188,8 @@ class Syncer:
             if scan.touched:
                 await asyncio.to_thread(save_manifest, self._manifest_file(root), scan.manifest)
         seconds = time.perf_counter() - began
+        if old is not before:
+            changes = _compare(before, scan.leaves)
         return SyncReport(root, tuple(changes), parsing.done, scan.read, scan.skipped, tuple(problems), seconds)
 
     async def _held(self, root: CodeRoot) -> dict[str, bytes]:
@@ -199,7 +209,7 @@ class Syncer:
 
     async def _commit(
         self, root: CodeRoot, known: Manifest | None, scan: Scan, changes: list[Change], renewed: list[str], commit: str,
-        problems: list[str],
+        problems: list[str], *, unread: bool = False,
     ) -> CodeRoot:  # fmt: skip
         put = {change.path for change in changes if change.kind != "removed"} | {p for p in renewed if p in scan.leaves}
         gone = [change.before for change in changes if change.kind in ("moved", "removed")]
@@ -212,7 +222,7 @@ class Syncer:
             commit=commit,
             files=len(scan.leaves),
             bytes=sum(scan.sizes.get(path, 0) for path in scan.leaves),
-            facts_version=FACTS_VERSION,
+            facts_version=UNREAD if unread else FACTS_VERSION,
             problems=problems,
         )
         if not await self._store.commit_tree(root, state):

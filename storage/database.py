@@ -106,7 +106,8 @@ class Transaction:
 
     def fetch(self, name: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
-        self._cursor.execute(QUERIES[name], tuple(parameters))
+        # Unbuffered: to hold a whole answer, the driver grows its buffer by 16 KiB at a time and copies it each time.
+        self._cursor.execute(QUERIES[name], tuple(parameters), buffered=False)
         return [tuple(row) for row in self._cursor.fetchall()]
 
     def execute(self, name: str, parameters: Sequence[Any] = ()) -> int:

@@ -199,7 +199,10 @@ def status(as_json: JsonFlag = False) -> None:
         console.print(styled(f"  {counts}"), soft_wrap=True)
         for runs in root["services"]:
             console.print(styled(f"  runs in {runs['service']}{': ' + runs['folder'] if runs['folder'] else ''}"))
-        if root["readable"] < root["files"]:
+        if root["being_read"]:
+            told = f"{root['readable']:,} files are read so far: a sync is at it, or `causegraph index sync` goes on"
+            console.print(styled(f"  {told}", "yellow"))
+        elif root["readable"] < root["files"]:
             console.print(styled("  read by another version: run `causegraph index sync`", "yellow"))
         for problem in root["problems"]:
             console.print(styled(f"  {problem}", "dim"), soft_wrap=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graph.code import CodeEdge
 from indexer.code_edges import KEEP_ENDED_US, Key, list_edges, pack_edges, take_step, unpack_edges
-from indexer.search import Loaded, _work_out
+from indexer.search import Loaded
 from storage.code import CodeRoot, CodeService
 from storage.code_links import Emission
 from tests.indexer.sources import make_index
@@ -25,7 +25,7 @@ SOURCES = {
 
 def _loaded(services: list[CodeService]) -> Loaded:
     index = make_index(SOURCES, "shop")
-    return _work_out([CodeRoot("shop", "folder", "/shop")], services, list(index.files))
+    return Loaded({"shop": CodeRoot("shop", "folder", "/shop")}, tuple(services), index)
 
 
 def _emission(service: str, number: int, text: str) -> Emission:

@@ -24,6 +24,7 @@ from indexer import parsing, reading, sync
 from indexer.merkle import build_tree
 from indexer.parsing import Parsed, unpack_stored
 from indexer.roots import make_root
+from indexer.search import CodeSearch
 from indexer.sync import Busy, Syncer, SyncReport
 from indexer.worker import _answer
 from storage.code import CodeRoot, CodeService, CodeStore, Tree
@@ -241,6 +242,32 @@ async def test_a_file_that_changes_before_it_is_parsed_waits(
     assert kinds(report) == [("changed", "a.py")] and report.problems == ()
 
 
+async def test_a_large_new_root_is_searched_while_it_is_read_and_goes_on_where_it_broke_off(
+    store: CodeStore, syncer: Syncer, root: CodeRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = [f"mark{uuid.uuid4().hex}" for _ in range(5)]
+    (Path(root.location) / "a.py").unlink()
+    (Path(root.location) / "sub" / "b.txt").unlink()
+    for number, mark in enumerate(marks):
+        (Path(root.location) / f"n{number}.py").write_text(f"def {mark}():\n    return {number}\n")
+    search = CodeSearch(store, syncer.clones)
+    with monkeypatch.context() as patch:
+        read_in_place(patch)
+        patch.setattr(sync, "_SHOWN_FIRST", 4)
+        patch.setattr(sync, "_BATCH_FILES", 3)
+        crash_at(patch, store, "after facts")
+        with pytest.raises(Crash):
+            await syncer.sync(root.id)
+    found = [mark for mark in marks if await search.by_symbol(mark)]
+    assert len(found) == 3
+    loaded = await search.load()
+    assert [one.id for one in loaded.unread] == [root.id] and loaded.roots[root.id].files == 5
+    report = await syncer.sync(root.id)
+    assert report.parsed == 2
+    assert all([await search.by_symbol(mark) for mark in marks])
+    assert not (await search.load()).unread
+
+
 async def test_services_are_kept_by_folder(store: CodeStore, root: CodeRoot) -> None:
     await store.set_services(root.id, [CodeService("", "", "shop"), CodeService("", "pay", "payment")])
     await store.set_services(root.id, [CodeService("", "pay", "payment")])
@@ -316,10 +343,10 @@ def read_in_place(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sync, "parse_files", parse)
 
 
-@given(history=HISTORY)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=HISTORY, shown_first=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_history_ends_in_the_index_that_a_fresh_run_gives(
-    database: Database, history: list[tuple[str, ...]]
+    database: Database, history: list[tuple[str, ...]], shown_first: bool
 ) -> None:
     store = CodeStore(database)
     lost: set[str] = set()
@@ -328,6 +355,8 @@ async def test_any_history_ends_in_the_index_that_a_fresh_run_gives(
         folder.mkdir()
         syncer = Syncer(store, Settings(data_dir=Path(work) / "data", index_max_file_bytes=64))
         read_in_place(patch)
+        if shown_first:
+            patch.setattr(sync, "_SHOWN_FIRST", 0)
         patch.setattr(manifests, "_COARSEST_CLOCK_NS", 20_000_000)  # this file system's clock ticks every few ms
         opened = os.open
 
