@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from domain.telemetry import Attributes, Level, LogEvent
 from ingest.fields import MESSAGE_BYTES, clean_text
@@ -10,7 +10,7 @@ from ingest.payload import Decoded
 from ingest.template import templates_of
 
 
-class LogDraft(NamedTuple):
+class LogDraft(msgspec.Struct, frozen=True, gc=False):
     """A log event without its template. Names, the message and the attributes have been cleaned."""
 
     environment: str
@@ -45,9 +45,19 @@ def with_templates(decoded: Decoded[LogDraft]) -> Decoded[LogEvent]:
     """Return a delivery of drafts as one of log events, in the same order."""
     drafts = decoded.records
     events = [
-        LogEvent(environment, time_us, service, level, message, number, text, node, trace_id, span_id, attributes)
-        for (environment, time_us, service, level, message, node, trace_id, span_id, attributes), (number, text) in zip(
-            drafts, templates_of([draft.message for draft in drafts]), strict=True
+        LogEvent(
+            d.environment,
+            d.time_us,
+            d.service,
+            d.level,
+            d.message,
+            number,
+            text,
+            d.node,
+            d.trace_id,
+            d.span_id,
+            d.attributes,
         )
+        for d, (number, text) in zip(drafts, templates_of([draft.message for draft in drafts]), strict=True)
     ]
     return Decoded(events, decoded.rejected, decoded.errors, decoded.undated, decoded.refused)

@@ -28,12 +28,13 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from domain.errors import PayloadError, UnsupportedMediaType
-from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, LogEvent, MetricPoint, Scalar, Span, SpanKind
+from domain.telemetry import DEFAULT_ENVIRONMENT, UNKNOWN_SERVICE, Level, LogEvent, MetricPoint, Scalar, Span, SpanKind
 from domain.times import LATEST_US
 from ingest.agent_events import AgentSpan, span_events
 from ingest.agent_spans import is_agent_span, read_agent_span
 from ingest.bucket_memory import BucketMemory
 from ingest.fields import (
+    MESSAGE_BYTES,
     VALUE_BYTES,
     attribute_name,
     clean_environment,
@@ -43,7 +44,7 @@ from ingest.fields import (
     parse_level,
     severity_level,
 )
-from ingest.log_event import LogDraft, draft_log_event, with_templates
+from ingest.log_event import LogDraft, with_templates
 from ingest.payload import Decoded, media_type, parse_json
 
 PROTOBUF = "application/x-protobuf"
@@ -55,6 +56,7 @@ _POD_KEYS = ("k8s.namespace.name", "k8s.pod.name")
 _INSTANCE_KEYS = (*_POD_KEYS, "service.instance.id")
 _STACK_CHARS = 4000
 _STATUS_ERROR = 2
+_ZEROES = bytes(16)
 _NO_VALUE = 1  # DataPointFlags: the series says that it has no value
 _QUANTILES = (0.5, 0.95)
 
@@ -127,7 +129,7 @@ def decode_metrics(
 class _Origin:
     """What a resource says of all its records. `problem` is why none of them can be taken, or empty.
 
-    `resource` is the resource as it was sent.
+    `pod` are those of its attributes that its records get; `resource` is the resource as it was sent.
     """
 
     environment: str
@@ -135,6 +137,7 @@ class _Origin:
     node: str
     version: str
     attributes: Mapping[str, Scalar]
+    pod: tuple[tuple[str, Scalar], ...]
     resource: Message
     problem: str = ""
 
@@ -280,6 +283,7 @@ def _read_origin(resource: Resource, environment: str) -> _Origin:
         node=_name(said, "k8s.node.name") or _name(said, "host.name"),
         version=_name(said, "service.version"),
         attributes={key: said[key] for key in _INSTANCE_KEYS if said.get(key) not in (None, "")},
+        pod=tuple((key, said[key]) for key in _POD_KEYS if said.get(key) not in (None, "")),
         resource=resource,
         problem=problem,
     )
@@ -301,10 +305,9 @@ def _read_attributes(pairs: Iterable[KeyValue]) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for pair in pairs:
         value = pair.value
-        if value.WhichOneof("value") == "string_value":  # nearly all are
-            found[attribute_name(pair.key)] = clean_text(value.string_value, VALUE_BYTES)
-        else:
-            found[attribute_name(pair.key)] = clean_scalar(_read_value(value))
+        text = value.string_value
+        # Nearly all are text; any other kind reads as an empty one here.
+        found[attribute_name(pair.key)] = clean_text(text, VALUE_BYTES) if text else clean_scalar(_read_value(value))
     return found
 
 
@@ -329,7 +332,7 @@ def _read_value(value: AnyValue) -> Any:
 
 def _hex(raw: bytes, size: int) -> str:
     """Return lower-case hex of an id, or an empty text for what is none (a wrong length, zeros only)."""
-    return raw.hex() if len(raw) == size and any(raw) else ""
+    return raw.hex() if len(raw) == size and raw != _ZEROES[:size] else ""
 
 
 def _micros(nanos: int) -> int:
@@ -347,22 +350,21 @@ def _draft(origin: _Origin, scope: str, record: Any, now_us: int) -> tuple[LogDr
     nanos = record.time_unix_nano or record.observed_time_unix_nano
     attributes = _read_attributes(record.attributes)
     environment = _environment(attributes) or origin.environment
-    for key in _POD_KEYS:
-        if key in origin.attributes:
-            attributes.setdefault(key, origin.attributes[key])
+    for key, value in origin.pod:
+        attributes.setdefault(key, value)
     if scope:
         attributes["logger"] = scope
     _shorten_stack(attributes)
-    draft = draft_log_event(
-        _body_text(record, attributes),
-        environment=environment,
-        time_us=_micros(nanos) if nanos else now_us,
-        service=origin.service,
-        level=severity_level(record.severity_number) or parse_level(record.severity_text),
-        node=origin.node,
-        trace_id=_hex(record.trace_id, 16),
-        span_id=_hex(record.span_id, 8),
-        attributes=attributes,
+    draft = LogDraft(
+        environment,
+        _micros(nanos) if nanos else now_us,
+        origin.service,
+        severity_level(record.severity_number) or parse_level(record.severity_text) or Level.INFO,
+        clean_text(record.body.string_value or _body_text(record, attributes), MESSAGE_BYTES),
+        origin.node,
+        _hex(record.trace_id, 16),
+        _hex(record.span_id, 8),
+        attributes,
     )
     return draft, not nanos
 
@@ -443,9 +445,8 @@ def _span(origin: _Origin, scope: str, record: Any) -> Span:
         if event.name == "exception":
             attributes |= _read_attributes(pair for pair in event.attributes if pair.key.startswith("exception."))
     environment = _environment(attributes) or origin.environment
-    for key in _POD_KEYS:
-        if key in origin.attributes:
-            attributes.setdefault(key, origin.attributes[key])
+    for key, value in origin.pod:
+        attributes.setdefault(key, value)
     if scope:
         attributes["logger"] = scope
     _shorten_stack(attributes)

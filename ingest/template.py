@@ -2,10 +2,11 @@
 
 A message is masked in two steps, each a pure function:
 
-1. `_shape` writes 0 for every digit, except in what must survive: the place of a log statement or of a stack frame
-   (`t.s.TravelServiceImpl#532`, `Foo.java:123`, `", line 33`) and an HTTP status (`status=503`, `HTTP/1.1" 200`).
+1. `_shape` writes 0 for every digit, and for the letters of long hexadecimal words, except in what must survive: the
+   place of a log statement or of a stack frame (`t.s.TravelServiceImpl#532`, `Foo.java:123`, `", line 33`) and an HTTP
+   status (`status=503`, `HTTP/1.1" 200`).
 2. `_mask_shape` runs one alternation over the shape. Since it sees nothing but the shape, its results can be kept by
-   shape: the cache is exact by construction, and lines that differ in their numbers only are masked once.
+   shape: the cache is exact by construction, and lines that differ in numbers and hashes only are masked once.
 
 Words always survive, so "started" and "stopped" never share a template. Every other digit is variable.
 """
@@ -80,6 +81,13 @@ _MAY_VARY_AGAIN = re.compile(r"[0-9@\x22']|eyJ|>[A-Za-z]")
 _RUN = re.compile(r"<\*>(?:[\s,;:/|._+-]*<\*>)+")
 _NAMED = re.compile(r"([A-Za-z]{2,})0+(?:((?<!00)[A-Za-z]{3,}))?")
 _HEX = re.compile(r"[0a-f]{6,}|[0A-F]{6,}")
+# Words that are hidden whole wherever they stand; next to a hyphen others than UUIDs may be part of something else.
+_MAY_BE_HEX = re.compile(r"[0a-fA-F]{8}")
+_HEXADECIMAL = re.compile(
+    r"(?<![\w-])(?=[a-f]*0)[0a-f]{8,}(?![\w-])|(?<![\w-])(?=[A-F]*0)[0A-F]{8,}(?![\w-])"
+    r"|(?<![A-Za-z0])[0a-fA-F]{8}-(?:[0a-fA-F]{4}-){3}[0a-fA-F]{12}(?![A-Za-z0])",
+    re.ASCII,
+)
 
 
 class _Cache:
@@ -91,23 +99,27 @@ class _Cache:
         self._old: dict[str, tuple[int, str]] = {}
 
     def find(self, shape: str) -> tuple[int, str]:
-        """Return the template of a shape that is not in `young`, and keep it there."""
-        found = self._old.get(shape)
+        """Return the template of a shape, and keep it under what it has in common with other shapes."""
+        found = self.young.get(shape)
         if found is None:
-            text = _mask_shape(shape)
-            found = (template_id(text), text)
-        if len(self.young) >= self._size:
-            self._old, self.young = self.young, {}
-        self.young[shape] = found
+            found = self._old.get(shape)
+            if found is None:
+                text = _mask_shape(shape)
+                found = (template_id(text), text)
+            if len(self.young) >= self._size:
+                self._old, self.young = self.young, {}
+            self.young[shape] = found
         return found
 
 
-_cache = _Cache(_CACHED_SHAPES)
+_plain = _Cache(_CACHED_SHAPES)  # of lines of which nothing is kept: all their digits are 0
+_kept = _Cache(_CACHED_SHAPES)
 
 
 def forget() -> None:
-    """Empty the cache of templates, so that a measurement begins cold; changes no result."""
-    _cache.__init__(_CACHED_SHAPES)  # type: ignore[misc]  # in place: others hold it
+    """Empty the caches of templates, so that a measurement begins cold; changes no result."""
+    for cache in (_plain, _kept):
+        cache.__init__(_CACHED_SHAPES)  # type: ignore[misc]  # in place: others hold it
 
 
 def mask(message: str) -> str:
@@ -120,14 +132,24 @@ def mask(message: str) -> str:
 
 def template_of(message: str) -> tuple[int, str]:
     """Return the 63-bit template id of a message and the masked text."""
-    shape = _shape(message)
-    return _cache.young.get(shape) or _cache.find(shape)
+    return _find_template(_zero(message), message)
 
 
 def templates_of(messages: Sequence[str]) -> list[tuple[int, str]]:
     """Return the template id and the masked text of each message: the same as `template_of` of each, but faster."""
-    young, find = _cache.young, _cache.find
-    return [young.get(shape) or find(shape) for shape in _shapes(messages)]
+    known = _plain.young.get
+    return [
+        known(zeroed) or _find_template(zeroed, message)
+        for zeroed, message in zip(_zero_all(messages), messages, strict=True)
+    ]
+
+
+def _find_template(zeroed: str, message: str) -> tuple[int, str]:
+    if len(zeroed) > MASK_CHARS:
+        zeroed = zeroed[:MASK_CHARS]
+    if _may_keep(zeroed):
+        return _kept.find(_shape(message))
+    return _plain.find(_settle(zeroed))
 
 
 def template_id(text: str) -> int:
@@ -144,31 +166,44 @@ def _shape(message: str) -> str:
     if len(message) > MASK_CHARS:
         message = message[:MASK_CHARS]
     if not _may_keep(message):
-        return _zero(message)
+        return _settle(_zero(message))
     parts = _KEPT.split(message)
     parts[::2] = [_zero(part) for part in parts[::2]]
     return "".join(parts)
 
 
-def _shapes(messages: Sequence[str]) -> list[str]:
-    """Return the shape of each message; digits are written over in all of them at once."""
+def _zero_all(messages: Sequence[str]) -> list[str]:
+    """Return `_zero` of each message; digits are written over in all of them at once."""
     joined = _BETWEEN.join(messages)
     if len(joined) > _JOINED_CHARS and len(messages) > 1:
         half = len(messages) // 2
-        return _shapes(messages[:half]) + _shapes(messages[half:])
-    shapes = _zero(joined).split(_BETWEEN)
-    if len(shapes) != len(messages):  # one of them holds what was to stand between them
-        return [_shape(message) for message in messages]
-    for at, shape in enumerate(shapes):
-        if len(shape) > MASK_CHARS or _may_keep(shape):
-            shapes[at] = _shape(messages[at])
-    return shapes
+        return _zero_all(messages[:half]) + _zero_all(messages[half:])
+    zeroed = _zero(joined).split(_BETWEEN)
+    if len(zeroed) != len(messages):  # one of them holds what was to stand between them
+        return [_zero(message) for message in messages]
+    return zeroed
+
+
+def _settle(zeroed: str) -> str:
+    """Write 0 for the letters of long hexadecimal words too, but the first of each: the mask hides them whole anyway.
+
+    So lines that differ in a hash or a UUID have few shapes, and are masked once.
+    """
+    return _HEXADECIMAL.sub(_settle_word, zeroed) if _MAY_BE_HEX.search(zeroed) else zeroed
+
+
+def _settle_word(match: re.Match[str]) -> str:
+    return "-".join(("0" if part[0] == "0" else "a") + "0" * (len(part) - 1) for part in match[0].split("-"))
 
 
 def _may_keep(text: str) -> bool:
     """Tell cheaply whether a line may hold something that `_KEPT` finds."""
     return (
-        "#" in text or "tatus" in text or "HTTP/" in text or ", line " in text or _SOURCE_PLACE.search(text) is not None
+        "#" in text
+        or "tatus" in text
+        or "HTTP/" in text
+        or ", line " in text
+        or (":" in text and _SOURCE_PLACE.search(text) is not None)
     )
 
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import time
+import uuid
 
 import pytest
-from hypothesis import example, given, settings
+from blake3 import blake3
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from domain.telemetry import Level
 from ingest.log_event import draft_log_event, with_templates
 from ingest.payload import Decoded
-from ingest.template import MASK_CHARS, _mask_shape, _shape, mask, template_id, template_of
+from ingest.template import MASK_CHARS, _mask_shape, _may_keep, _settle, _shape, _zero, mask, template_id, template_of
 
 PIECES = [
     "started", "stopped", "order", "TravelServiceImpl", "t.s.TravelServiceImpl#532", "Foo.java:123", "a3f9c2d1", "id=",
@@ -107,3 +109,38 @@ def test_a_delivery_gets_the_templates_of_its_lines(messages: list[str]) -> None
         (draft.time_us, draft.message, Level.INFO, "b" * 16, draft.attributes) for draft in drafts
     ]
     assert (decoded.rejected, decoded.errors, decoded.undated, decoded.refused) == (2, ["why"], {0}, [b"{}"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "order {uuid} placed",
+        "key session:{hash} missed",
+        'token "{hash}" of {uuid}, again',
+        "[{uuid}] {hash}: 12 ms",
+        "{hash}.7 s, {HASH} and ({hash})",
+        "digest sha256:{hash}{hash} pulled",
+    ],
+)
+def test_lines_that_differ_in_hashes_only_are_masked_once(line: str) -> None:
+    shapes, templates = set(), set()
+    for number in range(200):
+        digest = blake3(f"{number}".encode()).hexdigest(length=8)
+        if not (digest[0].isdigit() and any(map(str.isdigit, digest))):
+            continue
+        text = line.format(hash=digest, HASH=digest.upper(), uuid=uuid.UUID(int=number * 10**34 + 7, version=4))
+        shapes.add(_shape(text))
+        templates.add(mask(text))
+        assert _mask_shape(_zero(text)) == mask(text)
+    assert len(templates) == 1
+    assert len(shapes) <= 32  # each part of a UUID may begin with a letter or not
+
+
+HASHES = ("a3f9c2d1", "0badcafe", "ABCDEF01", "9b1deb4d-3b7d-4bad-9bdd-2b0dcb6e1234")
+
+
+@given(st.lists(st.sampled_from([*(piece for piece in PIECES if piece not in ("Jan", "Mon, ")), *HASHES])))
+def test_letters_of_hashes_change_no_template(pieces: list[str]) -> None:
+    zeroed = _zero("".join(pieces))
+    assume(not _may_keep(zeroed))
+    assert _mask_shape(_settle(zeroed)) == _mask_shape(zeroed)
