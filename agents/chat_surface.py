@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from domain.remedy import Actor
@@ -79,6 +79,10 @@ class Heard:
         """Return where to answer."""
         return Place(self.channel, self.thread)
 
+    def in_thread(self, thread: str) -> Heard:
+        """Return the same in another thread."""
+        return replace(self, thread=thread)
+
     def to_payload(self) -> dict[str, Any]:
         """Return it for a queue."""
         return asdict(self)
@@ -106,6 +110,10 @@ class ChatSurface(Protocol):
 class Conversation(ChatSurface, Protocol):
     """A chat in which people also ask and decide."""
 
+    async def locate(self, heard: Heard) -> Heard | None:
+        """Return a question with the thread that it is in, where the chat has to be asked for it; None for our own words."""
+        ...
+
     async def whisper(self, heard: Heard, message: ChatMessage) -> None:
         """Tell something to nobody but whoever was heard; where a chat cannot do that, it is said where they were heard."""
         ...
@@ -116,7 +124,12 @@ class Conversation(ChatSurface, Protocol):
 
 
 class Decided(Protocol):
-    """An approval after a decision."""
+    """An approval as it stands."""
+
+    @property
+    def digest(self) -> str:
+        """What it is bound to."""
+        ...
 
     @property
     def status(self) -> str:
@@ -126,6 +139,10 @@ class Decided(Protocol):
 
 class Approvals(Protocol):
     """Where a click on approve or reject ends: one durable record, which every way in shows a view of."""
+
+    async def find_approval(self, approval_id: str) -> Decided:
+        """Return an approval; raises NotFound."""
+        ...
 
     async def decide(
         self, approval_id: str, decision: Literal["approve", "reject"], actor: Actor, *, digest: str, reason: str = ""

@@ -209,6 +209,10 @@ class Remedy:
         await self._wake_if_decided(approval.run_id)
         return approval
 
+    async def find_approval(self, approval_id: str) -> Approval:
+        """Return an approval; raises NotFound."""
+        return await self.approvals.get(approval_id)
+
     async def _wake_if_decided(self, run_id: str) -> None:
         for approval in (await self.approvals.of_run(run_id))[:1]:
             if approval.status in ("approved", "rejected"):

@@ -53,6 +53,15 @@ class Roles:
         return self._roles.get("*", "") if home in ("", team) else ""
 
 
+def pairs_of(text: str, surface: str) -> str:
+    """Return what a setting for several chats says of one: `teams:U1=admin,*=ask` is `U1=admin,*=ask` for `teams`."""
+    pairs = read_pairs(text)
+    own = {name.removeprefix(f"{surface}:"): value for name, value in pairs.items() if name.startswith(f"{surface}:")}
+    return ",".join(
+        f"{name}={value}" for name, value in {**{n: v for n, v in pairs.items() if n == "*"}, **own}.items()
+    )
+
+
 def queue_of(services: Services, surface: str) -> JobQueue:
     """Return the queue of what was heard in a chat."""
     return JobQueue(services.database, f"chat {surface}", lease_seconds=_LEASE_SECONDS)
@@ -100,7 +109,8 @@ class ChatDesk:
         try:
             if heard.kind == "click":
                 return await self._click(heard)
-            return await self._question(heard, job.id)
+            found = await self._surface.locate(heard)
+            return await self._question(found, job.id) if found else {"skipped": "our own words"}
         except (StorageError, ChatError):
             raise
         except CausegraphError as exc:
@@ -196,7 +206,7 @@ class ChatDesk:
 
     async def _decide_in_words(self, heard: Heard, said: str, approval_id: str, digest: str) -> Mapping[str, Any]:
         approval_id, digest = approval_id.lower(), digest.lower()
-        full = (await self._services.remedy.approvals.get(approval_id)).digest
+        full = (await self._approvals.find_approval(approval_id)).digest if self._approvals else ""
         decision: Literal["approve", "reject"] = "approve" if said.lower() == "approve" else "reject"
         return await self._decide(heard, decision, approval_id, full if full.startswith(digest) else digest)
 

@@ -57,6 +57,10 @@ class SlackSurface:
             thread = place.thread or message_id
             await self._call("chat.postMessage", {"channel": place.channel, "thread_ts": thread, **body})
 
+    async def locate(self, heard: Heard) -> Heard | None:
+        """See Conversation: Slack says it by itself."""
+        return heard
+
     async def whisper(self, heard: Heard, message: ChatMessage) -> None:
         """See Conversation. Slack's address for the reply to a command or a click also works where the bot is no member."""
         bodies = render(message)

@@ -254,6 +254,28 @@ class Settings(BaseSettings):
     chat_webhooks: str = Field(
         default="", description="Other chats that are told of incidents: `mattermost=URL teams=URL json=URL`."
     )
+    mattermost_url: str = Field(default="", description="Address of the Mattermost server. Empty: no Mattermost.")
+    mattermost_token: str = Field(default="", description="Token of our bot there.")
+    mattermost_tokens: str = Field(
+        default="", description="Tokens of its outgoing webhooks and slash commands, separated by blanks."
+    )
+    mattermost_channel: str = Field(default="", description="Id of the channel there that is told of incidents.")
+    teams_secrets: str = Field(
+        default="", description="Security tokens of outgoing webhooks of Microsoft Teams, separated by blanks."
+    )
+    teams_url: str = Field(
+        default="", description="Address of the Teams workflow that posts our answers. Empty: no questions from Teams."
+    )
+    json_chat_secrets: str = Field(
+        default="", description="Secrets that sign what a bridge to another chat sends and gets, separated by blanks."
+    )
+    json_chat_url: str = Field(default="", description="Address of that bridge. Empty: none.")
+    chat_roles: str = Field(
+        default="*=ask", description="Roles of people in these chats, `mattermost:ID=admin,teams:ID=approve,*=ask`."
+    )
+    chat_environments: str = Field(
+        default="", description="Environments that their channels ask about, `mattermost:ID=production,*=staging`."
+    )
     follow_up_url: str = Field(
         default="",
         description="Where follow-ups become issues, such as `https://api.github.com/repos/OWNER/NAME/issues`. Empty: nowhere.",
@@ -330,7 +352,14 @@ class Settings(BaseSettings):
     @property
     def announces(self) -> bool:
         """Whether any chat is told of incidents, or of runs that were shown there."""
-        return bool(self.slack_bot_token or self.chat_webhooks.strip())
+        chats = (
+            self.slack_bot_token,
+            self.chat_webhooks.strip(),
+            self.mattermost_url,
+            self.teams_url,
+            self.json_chat_url,
+        )
+        return any(chats)
 
 
 def load_settings(**overrides: object) -> Settings:

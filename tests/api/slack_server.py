@@ -19,6 +19,9 @@ from slack_sdk.signature import SignatureVerifier
 
 from agents.services import Services
 from api.chat_desk import queue_of
+from domain.errors import ApprovalError
+from domain.remedy import Actor
+from storage.approvals import Approval
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 CHANNEL, ALERTS, TEAM = "C0000000001", "C0000000002", "T0000000001"
@@ -99,25 +102,50 @@ def broken_limits(body: dict[str, Any]) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def running_slack() -> AsyncIterator[FakeSlack]:
-    """Serve it on a free port."""
-    fake = FakeSlack()
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application on a free port, and give its address."""
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Any:
             yield
 
-    server = Server(uvicorn.Config(fake.app(), port=0, log_config=None, lifespan="off", ws="none"))
+    server = Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/"
     try:
-        yield fake
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         await running
+
+
+@contextlib.asynccontextmanager
+async def running_slack() -> AsyncIterator[FakeSlack]:
+    """Serve it on a free port."""
+    fake = FakeSlack()
+    async with serving(fake.app()) as address:
+        fake.url = f"{address}/api/"
+        yield fake
+
+
+@dataclass
+class FakeApprovals:
+    """The record of approvals: one person may, once, on the right bytes."""
+
+    decided: list[tuple[str, str, Actor, str]] = field(default_factory=list)
+    needed: int = 1
+
+    async def find_approval(self, approval_id: str) -> Approval:
+        return Approval(approval_id, "run-1", "", "d" * 64, {}, "", self.needed, "pending", 0, 0, None)
+
+    async def decide(self, approval_id: str, decision: Any, actor: Actor, *, digest: str, reason: str = "") -> Approval:
+        self.decided.append((approval_id, decision, actor, digest))
+        if actor.role != "approve":
+            raise ApprovalError(f"the role {actor.role!r} may not approve")
+        waits = self.needed > len([one for one in self.decided if one[2].role == "approve"])
+        return Approval("apr-1", "run-1", "", digest, {}, "", self.needed, "pending" if waits else "approved", 0, 0, 0)
 
 
 @dataclass

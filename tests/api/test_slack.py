@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,10 +28,9 @@ from api.chats import Chats
 from api.slack_app import plain_words
 from api.slack_blocks import escape, split_text
 from api.slack_blocks import render as render_blocks
-from domain.errors import ApprovalError, SettingsError
+from domain.errors import SettingsError
 from domain.remedy import Actor
 from domain.settings import Settings
-from storage.approvals import Approval
 from tests.api.slack_server import (
     ALERTS,
     APPROVER,
@@ -40,6 +39,7 @@ from tests.api.slack_server import (
     NOBODY,
     SECRET,
     TEAM,
+    FakeApprovals,
     FakeSlack,
     Workspace,
     broken_limits,
@@ -55,21 +55,6 @@ VECTOR = (
     "%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121."
     "803a0bc887a14d10d2c447fce8b6703c"
 )
-
-
-@dataclass
-class FakeApprovals:
-    """The record of approvals: one person may, once, on the right bytes."""
-
-    decided: list[tuple[str, str, Actor, str]] = field(default_factory=list)
-    needed: int = 1
-
-    async def decide(self, approval_id: str, decision: Any, actor: Actor, *, digest: str, reason: str = "") -> Approval:
-        self.decided.append((approval_id, decision, actor, digest))
-        if actor.role != "approve":
-            raise ApprovalError(f"the role {actor.role!r} may not approve")
-        waits = self.needed > len([one for one in self.decided if one[2].role == "approve"])
-        return Approval("apr-1", "run-1", "", digest, {}, "", self.needed, "pending" if waits else "approved", 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
