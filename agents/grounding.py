@@ -139,6 +139,11 @@ def fault_of_headline(text: str, told: str, ground: Ground) -> str:
     return "it speaks to its reader" if speaks_to_reader(text) else ""
 
 
+def adds_to(text: str, told: str) -> bool:
+    """Say whether a text speaks of causes, or says that all is well, where what it is to repeat does not."""
+    return any(pattern.search(text) and not pattern.search(told) for pattern in (_CAUSE, _WELL, _SURE))
+
+
 def _fault_of_words(text: str, ground: Ground, *, headline: bool = False) -> str:
     if _DEED.search(text) or _ADVICE.search(text):
         return "it says what to do"
@@ -198,7 +203,7 @@ def _holds(text: str, cited: str, ground: Ground, english: bool) -> bool:
     there = {w.lower()[:5] for w in _WORD.findall(cited)}
     shared = sum(word[:5] in there for word in words)
     if english:
-        return not words or shared >= _SUPPORT * len(words)
+        return shared >= _SUPPORT * len(words) if words else bool(named_services(text, ground.services))
     # In another language names and numbers are what both have in common.
     anchors = (
         set(named_services(text, ground.services))

@@ -61,6 +61,12 @@ _KINDS: tuple[tuple[Intent, re.Pattern[str]], ...] = (
         ),
     ),
 )
+# "Why" where people do not ask in English: whatever a model makes of such a question, it is one about a cause.
+_WHY_IN_OTHERS = re.compile(
+    r"\b(?:warum|wieso|weshalb|woran|pourquoi|por ?qu[eé]|perch[eéè]|waarom|varför|hvorfor|dlaczego|proč|neden|niçin|miért|de ce|почему|зачем)\b"
+    r"|なぜ|どうして|为什么|為什麼|왜|لماذا|למה",
+    re.IGNORECASE,
+)
 _ELSEWHERE = re.compile(r"\bon[- ]call\b", re.IGNORECASE)
 _FIELD = re.compile(
     r"\b(?:why|fail\w*|error\w*|slow\w*|latenc\w*|down|outage\w*|incident\w*|alert\w*|crash\w*|broke\w*|break\w*|deploy\w*|release\w*|roll\w*|log\w*|trace\w*|span\w*"
@@ -79,6 +85,11 @@ def kind_of(text: str) -> Intent:
     if _ELSEWHERE.search(text):
         return "other"
     return next((kind for kind, pattern in _KINDS if pattern.search(text)), "why")
+
+
+def asks_why(text: str) -> bool:
+    """Say whether a question in another language than English asks for a cause."""
+    return _WHY_IN_OTHERS.search(text) is not None
 
 
 def is_of_the_field(text: str) -> bool:

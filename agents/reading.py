@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agents.followup import Resolved, resolve, resolve_as_told
-from agents.kinds import is_of_the_field
+from agents.kinds import asks_why, is_of_the_field
 from agents.language import is_english
 from agents.models import UNDERSTAND, Intent, Understanding
 from agents.question import Question, find_subject
@@ -75,6 +75,10 @@ async def read_question(question: Question, turns: Sequence[Turn], desk: ModelDe
     told = await _understand(question, services, turns, desk) if desk.has("plan") else None
     if told is None:
         return replace(reading, question=replace(resolved.question, language=language))
+    if asks_why(question.text):
+        told = told.model_copy(update={"intent": "why"})
+    if told.minutes_ago >= 0 and not await _was_heard(question, told.minutes_ago, telemetry):
+        told = told.model_copy(update={"minutes_ago": -1})
     asked = apply_understanding(resolved.question, told, services, named=bool(named), timed=timed)
     declined = told.intent == "other" and told.refers == "nothing" and not (named or told.services or timed)
     kind = reading.kind if told.intent == "other" and not declined else told.intent
@@ -82,6 +86,14 @@ async def read_question(question: Question, turns: Sequence[Turn], desk: ModelDe
     named_or_told = bool(named or told.services)
     followed = resolve_as_told(asked, kind, told.refers, turns, services, named_or_told)
     return replace(reading, question=followed.question, kind=followed.kind, clarify=followed.clarify, declined=declined)
+
+
+async def _was_heard(question: Question, minutes_ago: int, telemetry: Telemetry) -> bool:
+    """Say whether anything is stored of the time that a model read: a time without a record is more likely a slip of it."""
+    moment = question.at_us - minutes_ago * MINUTE_US
+    around = Window(max(0, moment - _AROUND_US), max(0, min(moment + _AROUND_US, question.at_us)))
+    environment = question.environment
+    return bool(await telemetry.span_extent(environment, around) or await telemetry.log_extent(environment, around))
 
 
 async def _understand(

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 
-from agents.grounding import Ground, fault_of_headline
+from agents.grounding import Ground, adds_to, fault_of_headline
 from agents.models import TELL, Telling
 from diagnosis.wording import named_services
 from inference.desk import ModelDesk
 from tracing.trace import current_trace
 
 _ENGLISH_ONLY = "The question does not read as English. Without the words of a language model, answers are in English."
-_NUMBER = re.compile(r"\d+")
+# What is the same in every language: numbers, ids, names of files and operations.
+_ANCHOR = re.compile(r"[\w./-]*\d[\w./:-]*|\w+(?:[-_./]\w+)+")
+_LONGER = 2.5
 
 
 async def translate_headline(
@@ -52,6 +54,11 @@ def fault_of_translation(said: str, headline: str, services: tuple[str, ...]) ->
     ground = Ground({}, services, named, named, confirmed=True)
     if fault := fault_of_headline(said, headline, ground):
         return fault
-    if missing := set(_NUMBER.findall(headline)) - set(_NUMBER.findall(said)):
+    anchors = {found.strip(".:/-") for found in _ANCHOR.findall(headline)}
+    if missing := {anchor for anchor in anchors if anchor not in said}:
         return f"it leaves out {min(missing)}"
+    if not (anchors or named):
+        return "nothing in it shows that it says the same"
+    if adds_to(said, headline) or not len(headline) / _LONGER <= len(said) <= _LONGER * len(headline):
+        return "it says something else"
     return ""

@@ -39,6 +39,8 @@ class OllamaEmbedder:
             raise EmbeddingError(self._explain(exc)) from exc
         except (ConnectionError, httpx.HTTPError) as exc:
             raise EmbeddingError(f"Ollama at {self._url} does not answer: {exc or type(exc).__name__}.") from exc
+        except ValueError as exc:  # no JSON, or none with vectors
+            raise EmbeddingError(f"{self._url} replied with something that holds no embeddings.") from exc
         return read_vectors(found, len(given), self.dimension, self._model, "ollama")
 
     async def _ask(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:

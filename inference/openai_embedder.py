@@ -30,6 +30,10 @@ class OpenAIEmbedder:
         parts = [await self._embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *parts])
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+
     async def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         given = clean_texts(texts)
         try:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agents.followup import resolve, resolve_as_told
-from agents.kinds import is_of_the_field, kind_of
+from agents.kinds import asks_why, is_of_the_field, kind_of
 from agents.language import is_english
 from agents.models import Refers
 from agents.other_answers import find_runbooks
@@ -238,11 +238,26 @@ def test_whether_a_line_is_meant_that_is_not_quoted(text: str, meant: bool) -> N
         ("payment: 3 von 40 Anfragen schlugen fehl wegen inventory.", "another service"),
         ("checkout: 3 von 40 Anfragen schlugen fehl.", "does not name"),
         ("payment: 3 von 40 schlugen fehl. Bitte kubectl delete pod.", "what to do"),
+        ("payment: 3 von 40 wegen der Kasse.", "something else"),
+        ("payment: 3 von 40, alles in Ordnung.", "all is well"),
+        ("payment: 3 von 40" + " und dann und dann" * 9, "something else"),
     ],
 )
 def test_a_translation_has_the_same_names_and_numbers(said: str, fault: str) -> None:
     told = fault_of_translation(said, "payment: 3 of 40 requests failed.", KNOWN)
     assert fault in told if fault else not told, told
+
+
+def test_what_has_nothing_to_hold_on_to_is_not_translated() -> None:
+    assert fault_of_translation("Dabei kann ich nicht helfen.", "That is not something I can help with.", KNOWN)
+
+
+@pytest.mark.parametrize(
+    "text", ["Warum geht nichts?", "pourquoi le paiement est en panne", "なぜ失敗した", "por qué falló"]
+)
+def test_why_is_known_in_other_languages(text: str) -> None:
+    assert asks_why(text)
+    assert not asks_why("zeig mir die Logs")
 
 
 def test_another_service_is_asked_about_at_the_same_time_and_in_the_same_way() -> None:

@@ -49,6 +49,8 @@ async def test_what_the_server_would_drop_or_cut_is_never_sent(server: FakeOllam
         (503, json.dumps({"error": "server busy, please try again.  maximum pending requests exceeded"}), "busy"),
         (400, json.dumps({"error": "the input length exceeds the context length"}), "exceeds the context"),
         (200, json.dumps({"model": "emb", "embeddings": []}), "0 vectors"),
+        (200, json.dumps({"model": "emb"}), "holds no embeddings"),
+        (200, "<html>a gateway</html>", "holds no embeddings"),
         (200, json.dumps({"model": "emb", "embeddings": [[1.0] * 4]}), "DIMENSION"),
         (200, json.dumps({"model": "emb", "embeddings": [[0.0] * DIMENSION]}), "zero"),
     ],
