@@ -37,6 +37,7 @@ _LEASE_SECONDS = 30.0
 _ATTEMPTS = 1_000  # a run that was begun is seen to its end, however long the database is away
 _ABANDONED_SECONDS = 60.0  # a proposal that nobody has worked on for this long is made again
 _TOUCH_SECONDS = 10.0
+_OURSELVES = Actor(PROPOSER, "proposer", "workflow")
 _SWEEP_SECONDS = 5.0
 _SWEPT = 500
 
@@ -104,6 +105,7 @@ class Remedy:
         try:
             given, missing = give_arguments(fit.workflow, found, {})
         except PayloadError as exc:
+            await self.note_refusal(fit.workflow.id, found.environment, _OURSELVES, str(exc))
             return {**shown, "status": "impossible", "problem": str(exc)}
         if missing:
             return {**shown, "status": "incomplete", "missing": missing}
@@ -124,7 +126,12 @@ class Remedy:
 
         A trace that is running goes on in the run; without one, the run has its own. Raises ActionError, PayloadError.
         """
-        fill_steps(proposal.workflow, self.operator, proposal.arguments)  # what is not allowed opens no run
+        try:
+            fill_steps(proposal.workflow, self.operator, proposal.arguments)  # what is not allowed opens no run
+        except CausegraphError as exc:
+            actor = Actor(proposal.proposed_by, "proposer", "workflow")
+            await self.note_refusal(proposal.workflow.id, proposal.environment, actor, str(exc))
+            raise
         if current_trace().enabled or not self._settings.tracing:
             return await self._open(proposal)
         question = f"run workflow {proposal.workflow.id}"
@@ -133,6 +140,10 @@ class Remedy:
             if run.status == "proposed":
                 trace.pause()
         return run
+
+    async def note_refusal(self, workflow_id: str, environment: str, actor: Actor, why: str) -> None:
+        """Write down a proposal that was refused before there was a run: it stays among what was tried."""
+        await self.approvals.note("", "propose", False, f"{workflow_id} in {environment}: {why}", actor)
 
     async def try_dry(self, proposal: Proposal) -> dict[str, Any]:
         """Return what a run would do, without opening one."""

@@ -100,6 +100,7 @@ def _staged(name: str, work: Node) -> Callable[..., Awaitable[Any]]:
             try:
                 return await work(state, runtime.context)
             except ApprovalError as exc:
+                await runtime.context.approvals.note(state["approval_id"], name, False, str(exc))
                 return _stop("stuck", str(exc))
 
     return node
@@ -120,6 +121,9 @@ async def _prepare(state: RunState, deps: RunDeps) -> RunState:
     except (ActionError, PayloadError, CausegraphError) as exc:
         if isinstance(exc, StorageError):
             raise
+        actor = Actor(run.proposed_by, "proposer", "workflow")
+        told = f"{run.workflow_id} in {run.environment} ({run.id}): {exc}"
+        await deps.approvals.note("", "propose", False, told, actor)
         return _stop("refused", f"the dry run failed: {exc}")
     await deps.runs.set_plan(run.id, plan)
     policy = deps.operator.policy
@@ -200,6 +204,8 @@ async def _step(state: RunState, deps: RunDeps) -> RunState:
     step = plan["steps"][number]
     done, told = await _do(deps, state["run_id"], number, "do", step["name"], step)
     current_trace().decide(f"step {step['name']}: {'done' if done else 'failed'}", told[:500], 1.0)
+    if not done:
+        await deps.approvals.note(state["approval_id"], "step", False, f"{step['name']}: {told}")
     if step["kind"] == "reproduce" and done:
         return _stop("refused", f"the trouble is gone already: {step['name']} succeeded")
     needed = step["kind"] in ("check", "remediate")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agents import runbook_replies
+from domain.errors import CausegraphError
 from domain.remedy import Actor
 from domain.telemetry import DEFAULT_ENVIRONMENT
 from domain.times import format_us
@@ -146,6 +147,11 @@ async def list_approvals(
     return [body for body in bodies if status in ("", body["status"])]
 
 
+async def list_refused(remedy: Remedy, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the newest attempts that were refused: proposals, decisions, uses of approvals and steps, by whom and why."""
+    return [{"approval_id": name, **event_line(event)} for name, event in await remedy.approvals.refused(limit)]
+
+
 def list_workflows(remedy: Remedy) -> dict[str, Any]:
     """Return the workflows, what could not be read of them, and the names of the actions that are allowed."""
     return {
@@ -171,9 +177,12 @@ async def propose_run(services: Services, asked: Mapping[str, Any], actor: Actor
     incident_id = str(asked.get("incident_id") or "")
     incident = dict((await services.incidents.get(incident_id)).answer) if incident_id else None
     environment = str(asked.get("environment") or (incident or {}).get("environment") or DEFAULT_ENVIRONMENT)
-    proposal = services.remedy.make_proposal(
-        str(asked["workflow"]), environment, dict(asked.get("arguments") or {}), actor, incident=incident
-    )
+    said = dict(asked.get("arguments") or {})
+    try:
+        proposal = services.remedy.make_proposal(str(asked["workflow"]), environment, said, actor, incident=incident)
+    except CausegraphError as exc:
+        await services.remedy.note_refusal(str(asked["workflow"])[:64], environment, actor, str(exc))
+        raise
     if dry:
         plan = await services.remedy.try_dry(proposal)
         return {
@@ -218,6 +227,8 @@ async def ask_remedy(services: Services, what: str, asked: Mapping[str, Any], ac
         case "approvals":
             where, status = (str(asked.get(name) or "") for name in ("environment", "status"))
             return {"approvals": await list_approvals(remedy, where, status, int(asked["limit"]))}
+        case "refused":
+            return {"refused": await list_refused(remedy, int(asked["limit"]))}
         case "approval":
             return await read_approval(remedy, str(asked["id"]))
         case _:

@@ -13,7 +13,7 @@ from domain.telemetry import CHANGE_KINDS
 from domain.times import Window
 from domain.verdict import Cause, RunbookCheck, RunbookMatch
 from graph.runbooks import RunbookGraph
-from runbooks.linked import fetch_runbook, find_named, is_allowed
+from runbooks.linked import fetch_runbook, find_named
 from runbooks.match import Links, match_runbooks, measure_nearness
 from tracing.trace import current_trace
 
@@ -105,7 +105,7 @@ async def _named_by_alerts(state: State, deps: Deps, cause: Cause) -> list[Runbo
         if service and service not in cause.path:
             continue
         runbook = find_named(deps.library, url)
-        if runbook is None and is_allowed(url, deps.runbook_hosts):
+        if runbook is None:
             try:
                 runbook = await fetch_runbook(url, deps.runbook_hosts)
             except PayloadError as exc:

@@ -35,6 +35,11 @@ def approvals_router(services: Services, gate: Gate) -> APIRouter:
         """The newest approvals, without what they allow."""
         return {"approvals": await remedy_replies.list_approvals(services.remedy, environment, status, limit)}
 
+    @router.get("/refused")
+    async def refused(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
+        """The newest attempts that were refused: proposals, decisions, uses and steps, by whom and why."""
+        return {"refused": await remedy_replies.list_refused(services.remedy, limit)}
+
     @router.get("/{approval_id}")
     async def show(approval_id: str) -> dict[str, Any]:
         """One approval: exactly what it allows, and everything that was tried with it."""

@@ -34,6 +34,7 @@ _REMEDY = {
     "runs": ("GET", "/workflows/runs"),
     "run": ("GET", "/workflows/runs/{id}"),
     "approvals": ("GET", "/approvals"),
+    "refused": ("GET", "/approvals/refused"),
     "approval": ("GET", "/approvals/{id}"),
     "approve": ("POST", "/approvals/{id}/approve"),
     "reject": ("POST", "/approvals/{id}/reject"),

@@ -131,6 +131,11 @@ class ApprovalStore:
         """Return everything that was tried with an approval, in order."""
         return [ApprovalEvent.from_row(row) for row in await self._database.fetch("approval_events", (approval_id,))]
 
+    async def refused(self, limit: int = 50) -> Sequence[tuple[str, ApprovalEvent]]:
+        """Return the newest attempts that were refused, each with its approval's id; '' where it had none."""
+        rows = await self._database.fetch("refused_attempts", (limit,))
+        return [(str(row[8]), ApprovalEvent.from_row(row)) for row in rows]
+
     async def decide(
         self,
         approval_id: str,
@@ -146,7 +151,11 @@ class ApprovalStore:
         `why_not` says why this actor may not decide on it ("" if they may). The approval is given when as many
         different people as it needs have approved; one rejection ends it. Raises NotFound, ApprovalError.
         """
-        await self.get(approval_id)
+        try:
+            await self.get(approval_id)
+        except NotFound as exc:
+            await self.note("", decision, False, str(exc), actor)
+            raise
         now_us = self._clock()
 
         def work(tx: Transaction) -> tuple[Approval, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,10 +23,18 @@ def approvals(
     approval_id: Annotated[str, typer.Argument(help="Show this one with everything that was tried with it.")] = "",
     environment: Annotated[str, typer.Option("--environment", "-e", help="Only of this environment.")] = "",
     status: Annotated[str, typer.Option(help="Only these: pending, approved, rejected, expired, used or void.")] = "",
+    refused: Annotated[bool, typer.Option("--refused", help="Show what was tried and refused instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """List what waits for an approval or was decided, the newest first."""
+    if refused:
+        body = ask_backend(lambda backend: backend.remedy("refused", {"limit": limit}))
+        if as_json:
+            print_json(body)
+        else:
+            _print_refused(body["refused"])
+        return
     if approval_id:
         body = ask_backend(lambda backend: backend.remedy("approval", {"id": approval_id}))
         if as_json:
@@ -40,6 +48,13 @@ def approvals(
         print_json(body)
         return
     _print_list(body["approvals"])
+
+
+def _print_refused(attempts: Sequence[Mapping[str, Any]]) -> None:
+    from cli.answer import print_table
+
+    rows = [(a["time"][:19], a["actor"], a["what"], a["approval_id"] or "-", a["detail"]) for a in attempts]
+    print_table(make_console(), ("time", "who", "what", "approval", "why not"), rows)
 
 
 def approve(

@@ -33,3 +33,7 @@ SELECT time_us, actor, role, via, what, accepted, digest, detail FROM approval_e
 
 -- name: count_approvers
 SELECT COUNT(DISTINCT actor) FROM approval_event WHERE approval_id = ? AND what = 'approve' AND accepted
+
+-- name: refused_attempts
+SELECT time_us, actor, role, via, what, accepted, digest, detail, approval_id FROM approval_event
+WHERE NOT accepted ORDER BY id DESC LIMIT ?
