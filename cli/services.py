@@ -208,6 +208,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
     from storage.spooled import SpooledStore
     from storage.symptoms import SymptomStore
     from storage.telemetry import Telemetry
+    from storage.trace_retention import TraceRetention
     from storage.traces import TraceStore
     from storage.vectors import VectorStore
 
@@ -250,6 +251,7 @@ def build_services(settings: Settings, database: Database, graph: TopologyGraph)
         vectors=vectors,
         followers=(
             Retention(database, settings.retention_days, settings.retention_max_bytes),
+            TraceRetention(database, settings.agent_trace_days),
             RuleAlerts(database, spool),
             CaseNotifier(notification_queue(database), CaseStore(database), settings),
             CalibrationWatch(database, settings.data_dir / "review" / "calibration-alerts.md"),

@@ -215,6 +215,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of log events, spans and metric points in the database above which the oldest go; 0: any number.",
     )
+    agent_trace_days: float = Field(
+        default=90.0,
+        ge=0,
+        description="Days after their last arrival for which agent traces of other programs are kept; 0 keeps them for ever. "
+        "Our own runs stay.",
+    )
     notice_symptoms: bool = Field(
         default=True, description="Whether `causegraph serve` notices failing, slow and vanishing requests by itself."
     )

@@ -14,7 +14,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
-  (25, 'log_arrivals', 0), (26, 'search', 0);
+  (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -313,10 +313,12 @@ CREATE TABLE trace (
   failed_spans INT UNSIGNED NOT NULL DEFAULT 0,
   search_text TEXT NOT NULL DEFAULT '',
   exported_seq INT UNSIGNED NOT NULL DEFAULT 0,
+  stored_us BIGINT NOT NULL DEFAULT 0,
   PRIMARY KEY (id),
   KEY by_time (environment, started_us),
   KEY by_external (external_id),
-  KEY by_thread (environment, thread_id)
+  KEY by_thread (environment, thread_id),
+  KEY by_source (source, stored_us)
 ) ENGINE=InnoDB;
 
 CREATE TABLE job (

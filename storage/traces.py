@@ -33,6 +33,7 @@ __all__ = ["DualSink", "Reconciled", "Resumption", "TraceRow", "TraceStore", "pr
 logger = logging.getLogger(__name__)
 
 _TRACE_ID = re.compile(r"trc_\d{8}_\d{6}_[0-9a-f]{8}")
+_ROW_HEAD = re.compile(r'\{"segment":(-?\d+),"number":(-?\d+),"data":')  # as _write_row writes it
 _BACKLOG = 20_000
 _DATABASE_SECONDS = 4.0
 _FILE_SECONDS = 4.0
@@ -350,7 +351,7 @@ def _append(tx: Transaction, trace_id: str, events: list[Event]) -> set[str]:
     rows = [_write_row(seq + at, event) for at, event in enumerate(new.values(), start=1)]
     tx.execute_many("insert_trace_event", rows)
     view = fold(_read_row(stored) for stored in tx.fetch("trace_events_after", (trace_id, 0)))
-    tx.execute("store_trace", (*project(view).columns(), search_text(view), trace_id))
+    tx.execute("store_trace", (*project(view).columns(), search_text(view), time.time_ns() // 1000, trace_id))
     return set(new)
 
 
@@ -360,14 +361,10 @@ def _write_row(seq: int, event: Event) -> tuple[Any, ...]:
 
 
 def _read_row(row: Row) -> Event:
-    held = json.loads(row[6])
-    return Event(
-        trace_id=str(row[1]),
-        event_id=str(row[2]),
-        type=row[3],
-        span_id=str(row[4]),
-        segment=int(held["segment"]),
-        number=int(held["number"]),
-        time_us=int(row[5]),
-        payload=encode_payload(held["data"]),
-    )
+    # Cut out as it was written: reading a long trace is mostly reading JSON, which the fold does once more.
+    text = str(row[6])
+    head = _ROW_HEAD.match(text)
+    if head is None:
+        raise StorageError(f"Event {row[2]} of trace {row[1]} is not what was stored.")
+    segment, number, payload = int(head[1]), int(head[2]), text[head.end() : -1]
+    return Event(str(row[1]), str(row[2]), row[3], str(row[4]), segment, number, int(row[5]), payload)

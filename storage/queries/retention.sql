@@ -28,6 +28,37 @@ SELECT MIN(received_us) FROM ingest_batch WHERE seq >= LEAST(
   COALESCE((SELECT MIN(seq) FROM span), 18446744073709551615),
   COALESCE((SELECT MIN(seq) FROM metric_point), 18446744073709551615))
 
+-- Of other programs alone, and not while a person still has a case about one.
+-- name: old_agent_traces
+SELECT t.id FROM trace t
+WHERE t.source = 'ingest' AND t.stored_us < ?
+  AND NOT EXISTS (SELECT 1 FROM review_case c WHERE c.trace_id = t.id AND c.status <> 'resolved')
+ORDER BY t.stored_us LIMIT ?
+
+-- name: still_old_agent_trace
+SELECT id FROM trace WHERE id = ? AND stored_us < ? FOR UPDATE
+
+-- name: drop_trace_events
+DELETE FROM trace_event WHERE trace_id = ?
+
+-- name: drop_trace_evaluations
+DELETE FROM evaluation WHERE trace_id = ?
+
+-- name: drop_trace_reviews
+DELETE FROM trace_review WHERE trace_id = ?
+
+-- name: drop_trace_flags
+DELETE FROM trace_flag WHERE trace_id = ?
+
+-- name: drop_trace_case_events
+DELETE FROM case_event WHERE case_id IN (SELECT id FROM review_case WHERE trace_id = ?)
+
+-- name: drop_trace_cases
+DELETE FROM review_case WHERE trace_id = ?
+
+-- name: drop_trace
+DELETE FROM trace WHERE id = ?
+
 -- name: take_partition_lock
 SELECT GET_LOCK(CONCAT('causegraph-partitions-', DATABASE()), 0)
 

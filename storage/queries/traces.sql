@@ -25,7 +25,7 @@ SELECT COUNT(*) FROM trace_event WHERE trace_id = ? AND type = 'AMENDMENT'
 -- name: store_trace
 UPDATE trace SET environment = ?, question = ?, status = ?, outcome = ?, action = ?, started_us = ?, ended_us = ?,
   decisions = ?, queries = ?, evidence = ?, source = ?, external_id = ?, name = ?, service = ?, intent = ?, thread_id = ?,
-  user_id = ?, model = ?, tokens = ?, cost = ?, spans = ?, open_spans = ?, failed_spans = ?, search_text = ?
+  user_id = ?, model = ?, tokens = ?, cost = ?, spans = ?, open_spans = ?, failed_spans = ?, search_text = ?, stored_us = ?
 WHERE id = ?
 
 -- name: list_traces
