@@ -1,9 +1,13 @@
-"""`python -m bench.prompts`: the prompt store beside gzip and zstd, on prompts that `bench/prompt_corpus.py` makes."""
+"""`python -m bench.prompts [--corpus FILE]`: the prompt store beside gzip and zstd.
+
+The prompts are those of real runs that `python -m bench.shop_prompts` recorded, or else made by rule (`bench/prompt_corpus.py`).
+"""
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import random
 import statistics
 import sys
@@ -15,15 +19,18 @@ from pathlib import Path
 import zstandard
 
 from bench.prompt_corpus import make_runs
+from bench.shop_prompts import read_corpus
 from storage.objects import FolderObjects
 from storage.prompts import PromptStore
 
 
 def main() -> int:
     """Print the table; 1 if the store misses its targets (17 times smaller, reads of at most 1 ms, every byte back)."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=120, help="how many runs, of 18 prompts each")
-    runs = list(make_runs(parser.parse_args().runs))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=120, help="how many runs are made, of 18 prompts each")
+    parser.add_argument("--corpus", type=Path, help="a recording of real runs in their place")
+    given = parser.parse_args()
+    runs = read_corpus(given.corpus) if given.corpus else list(make_runs(given.runs))
     prompts = [prompt.encode() for run in runs for prompt in run]
     raw = sum(map(len, prompts))
     print(f"{len(prompts)} prompts of {len(runs)} runs, {raw / 1e6:.1f} MB, {raw / len(prompts) / 1e3:.1f} KB each\n")
@@ -46,7 +53,7 @@ def _measure(name: str, prompts: list[bytes], pack: Callable[[bytes], bytes], un
     began = time.perf_counter()
     packed = [pack(prompt) for prompt in prompts]
     spent = time.perf_counter() - began
-    reads = [_timed(lambda held=held: unpack(held)) for held in random.Random(1).sample(packed, 300)]  # type: ignore[misc]
+    reads = [_timed(lambda held=held: unpack(held)) for held in random.Random(1).sample(packed, min(300, len(packed)))]  # type: ignore[misc]
     _print(name, sum(map(len, prompts)), sum(map(len, packed)), spent, reads)
 
 
@@ -64,10 +71,10 @@ def _measure_store(folder: Path, runs: list[list[str]], raw: int) -> int:
     opened = PromptStore(FolderObjects(folder))
     exact = sum(opened.get(prompt_id) == prompt for prompt_id, prompt in ids.items())
     cold = PromptStore(FolderObjects(folder))
-    chosen = random.Random(1).sample(sorted(ids), 300)
+    chosen = random.Random(1).sample(sorted(ids), min(300, len(ids)))
     reads = [_timed(lambda prompt_id=prompt_id: cold.get(prompt_id)) for prompt_id in chosen]  # type: ignore[misc]
     _print("prompt store, on disk with indexes", raw, disk, spent, reads)
-    pairs = [(chosen[n], chosen[n + 1]) for n in range(0, 298, 2)]
+    pairs = list(itertools.pairwise(chosen))
     differ = statistics.median(_timed(lambda a=a, b=b: cold.first_difference(a, b)) for a, b in pairs)  # type: ignore[misc]
     print(f"\n{exact} of {len(ids)} prompts came back to the byte, hashes verified.")
     print(f"The first message in which two prompts differ: {differ * 1e6:.0f} us.")
