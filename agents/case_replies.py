@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import QuestionError
 from domain.times import LATEST_US, format_us
-from review.policy import hash_input
+from review.opinion import Opinion
+from review.policy import Policy, hash_input
 from review.signals import trace_signals
 from storage.cases import Case, CaseMove
 from storage.evaluations import Evaluation
 from tracing.events import Event, EventType, encode_payload, make_event_id
+from tracing.trace import start_trace
 from tracing.view import TraceView
 
 if TYPE_CHECKING:
@@ -90,7 +92,9 @@ async def decide_trace(
     began = time.perf_counter()
     view = await services.traces.load(trace_id)
     policy = await services.rulings.active_policy(view.environment)
+    opinion, judged_in = await _ask_judge(services, view, policy)
     signals = trace_signals(view, request, response)
+    signals["model"] = {"asked": False} if opinion is None else {"asked": True, **opinion.as_signals()}
     before = await services.rulings.evaluations.of_input(hash_input(policy, signals))
     if before is not None and before.trace_id == view.id:
         return evaluation_line(before) | {"cached": True, "case_id": await _case_of(services, before)}
@@ -103,9 +107,28 @@ async def decide_trace(
         judge=_JUDGE,
         title=view.question or view.name or view.id,
         about=about,
+        gaps=opinion.gaps if opinion else (),
     )
-    await services.traces.append(_judge_span(view, evaluation, time.perf_counter() - began))
+    facts = {"policy": evaluation.policy} | ({"judged_in": judged_in} if judged_in else {})
+    await services.traces.append(_judge_span(view, evaluation, facts, time.perf_counter() - began))
     return evaluation_line(evaluation) | {"cached": False, "case_id": case.id if case else None}
+
+
+async def _ask_judge(services: Services, view: TraceView, policy: Policy) -> tuple[Opinion | None, str]:
+    """Return what the model judge thinks of a run, where one is set, and the id of the run in which it was asked."""
+    from agents.model_judge import ask_model_judge, brief_of_trace
+    from inference.budget import Budget
+    from inference.desk import ModelDesk
+
+    brief = brief_of_trace(view)
+    if brief is None or not services.models.has("judge"):
+        return None, ""
+    keep = services.prompts.keep if services.prompts else None
+    desk = ModelDesk(services.models, services.guard, Budget(services.settings), keep)
+    sink, enabled = services.traces.sink(), services.settings.tracing
+    async with start_trace(f"Judge {view.id}: {view.question}", view.environment, sink, enabled=enabled) as trace:
+        trace.note(intent="judge")
+        return await ask_model_judge(desk, brief, policy, services.rulings.opinions), trace.id
 
 
 def evaluation_line(held: Evaluation) -> dict[str, Any]:
@@ -136,11 +159,11 @@ def _case_line(case: Case) -> dict[str, Any]:
     return {**asdict(case), "opened": format_us(case.opened_us), "changed": format_us(case.changed_us)}
 
 
-def _judge_span(view: TraceView, held: Evaluation, seconds: float) -> list[Event]:
+def _judge_span(view: TraceView, held: Evaluation, facts: Mapping[str, str], seconds: float) -> list[Event]:
     """Return the events by which a judge's run stands in the trace that it judged; always the same for a decision."""
     span_id = f"judge.{held.id}"
     records: list[tuple[EventType, Mapping[str, Any]]] = [
-        ("STAGE_START", {"name": "judge", "parent": "", "kind": "judge", "facts": {"policy": held.policy}}),
+        ("STAGE_START", {"name": "judge", "parent": "", "kind": "judge", "facts": dict(facts)}),
         ("JUDGE", {"action": held.action, "scores": {}, "gaps": list(held.gaps), "by": held.judge}),
         (
             "POLICY",

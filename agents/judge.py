@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from agents.explainer import write_answer, write_headline
-from agents.model_judge import Brief, ask_model_judge
+from agents.model_judge import ask_model_judge, brief_of_answer
 from agents.state import Decided, Deps, Plan, State
 from agents.told import Told
 from diagnosis.ranking import Candidate
@@ -44,7 +44,8 @@ async def judge_answer(state: State, deps: Deps) -> State:
     order = _in_order(verdict, plan, state["ranking"])
     said = judge_by_code(verdict, state["claims"], run_of(state, deps, changed), in_order=order, unchecked=unchecked)
     policy, unread = await _policy(state["question"].environment, deps)
-    brief = Brief(state["question"].text, verdict.outcome, write_headline(verdict, plan), said.kept, deps.desk.found)
+    headline, found = write_headline(verdict, plan), deps.desk.found
+    brief = brief_of_answer(state["question"].text, verdict.outcome, headline, said.kept, found)
     opinion = None if plan.clarification else await ask_model_judge(deps.models, brief, policy, deps.opinions)
     signals = answer_signals(
         verdict,

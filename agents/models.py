@@ -16,6 +16,7 @@ WORD = load_prompt(_PROMPTS / "word.md")
 TELL = load_prompt(_PROMPTS / "tell.md")
 DOUBT = load_prompt(_PROMPTS / "doubt.md")
 JUDGE = load_prompt(_PROMPTS / "judge.md")
+JUDGE_TRACE = load_prompt(_PROMPTS / "judge_trace.md")
 PAIR = load_prompt(_PROMPTS / "pair.md")
 
 type Intent = Literal["why", "count", "changes", "logs", "templates", "calls", "runbook", "code", "other"]
@@ -82,6 +83,14 @@ class Judging(_Form):
     nothing_beyond: Criterion
     no_contradiction: Criterion
     sure_enough: Criterion
+
+
+class JudgingTrace(_Form):
+    """What a model judge says of the output of another program: each criterion once."""
+
+    answers_question: Criterion
+    grounded: Criterion
+    no_contradiction: Criterion
 
 
 class Preferring(_Form):

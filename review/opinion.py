@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from review.wording import squeeze
 
-type Criterion = Literal["answers_question", "cause_shown", "nothing_beyond", "no_contradiction", "sure_enough"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion.__value__)
-QUESTIONS: Mapping[Criterion, str] = {
+# What a criterion says where it holds.
+QUESTIONS: Mapping[str, str] = {
     "answers_question": "it answers what was asked",
     "cause_shown": "the records show the trouble of the cause",
     "nothing_beyond": "no claim says more than its records",
     "no_contradiction": "nothing in it contradicts something else",
     "sure_enough": "it is no surer than its outcome",
+    "grounded": "it states nothing that no step returned",
 }
 type Preference = Literal["a", "b", "same", "inconsistent", "unsettled"]
 
@@ -41,7 +41,7 @@ class Opinion:
     """What a model judge said, as far as it counts. `passed` is None where something was left open; `void` says what."""
 
     passed: bool | None
-    criteria: Mapping[Criterion, bool]
+    criteria: Mapping[str, bool]
     gaps: tuple[str, ...] = ()
     void: tuple[str, ...] = ()
 
@@ -54,14 +54,13 @@ class Opinion:
 NO_OPINION = Opinion(None, {}, void=("no answer of the model could be used",))
 
 
-def settle_opinion(said: Mapping[Criterion, Answered], shown: Sequence[tuple[str, str]]) -> Opinion:
-    """Return what counts of a model's answers about an answer; `shown` are its lines, each a label and a text."""
-    criteria: dict[Criterion, bool] = {}
+def settle_opinion(said: Mapping[str, Answered], shown: Sequence[tuple[str, str]]) -> Opinion:
+    """Return what counts of what a model said of each criterion; `shown` is what it read, each line a label and a text."""
+    criteria: dict[str, bool] = {}
     gaps, void = [], []
-    for name in CRITERIA:
-        answered = said.get(name)
-        quote = squeeze(answered.quote) if answered else ""
-        if answered is None or not any(_is_quoted(quote, label, text) for label, text in shown):
+    for name, answered in said.items():
+        quote = squeeze(answered.quote)
+        if not any(_is_quoted(quote, label, text) for label, text in shown):
             void.append(f"{name}: it quotes what is not there")
             continue
         criteria[name] = answered.holds

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from review.opinion import CRITERIA
+from agents.models import Judging, JudgingTrace
 
 _LINE = re.compile(r"^data-[0-9a-f]{8} (E\d+)\| (.*)$", re.MULTILINE)
 
@@ -16,7 +16,7 @@ def task_of(body: dict[str, Any]) -> str:
     system = body["messages"][0]["content"]
     known = {"understand": "You read a question", "word": "You word the result", "doubt": "You review how a program"}
     known |= {"tell": "You put one or two sentences"}
-    known |= {"judge": "You check an answer", "pair": "You compare two answers"}
+    known |= {"judge": "You check ", "pair": "You compare two answers"}
     return next(name for name, start in known.items() if system.startswith(start))
 
 
@@ -34,7 +34,8 @@ def verdict_of(body: dict[str, Any]) -> str:
 def agreeing(body: dict[str, Any], **denied: str) -> dict[str, Any]:
     """Reply to the prompt that judges: every criterion holds but those that are named, each with a quotation that is there."""
     lines = [text.partition(": ")[2][:60] for text in records_of(body).values()]
-    said = {name: {"quote": lines[0], "holds": True} for name in CRITERIA}
+    form = JudgingTrace if "what a program with" in body["messages"][0]["content"] else Judging
+    said = {name: {"quote": lines[0], "holds": True} for name in form.model_fields}
     return said | {name: {"quote": quote, "holds": False} for name, quote in denied.items()}
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from agents.explainer import write_headline
-from agents.model_judge import Brief, ask_model_judge
+from agents.model_judge import Brief, ask_model_judge, brief_of_answer
+from agents.models import Judging
 from agents.pair_judge import prefer_answer
 from inference.desk import ModelDesk
-from review.opinion import CRITERIA, Opinion
+from review.opinion import Opinion
 from review.policy import Policy, decide, strictness
 from review.policy_document import built_in_policy
 from tests.agents.cases import SettledCase, desk_for, record, settled
@@ -70,7 +71,9 @@ NOWHERE = Nowhere()
 
 def brief_of(case: SettledCase) -> Brief:
     headline = write_headline(case.verdict, case.plan)
-    return Brief("why does checkout fail?", case.verdict.outcome, headline, case.claims, case.found)
+    brief = brief_of_answer("why does checkout fail?", case.verdict.outcome, headline, case.claims, case.found)
+    assert brief is not None
+    return brief
 
 
 def ask_with(url: str, **settings: Any) -> Any:
@@ -95,12 +98,12 @@ async def test_one_that_agrees_changes_nothing_and_is_a_span_of_the_run(server: 
             opinion = await judge(desk)
         view = trace.view()
     assert opinion.passed is True
-    assert set(opinion.criteria) == set(CRITERIA)
+    assert set(opinion.criteria) == set(Judging.model_fields)
     assert action_with(opinion) == action_with(None) == "ALLOW_ANSWER"
     names = [(depth, stage.name, stage.kind, stage.status) for depth, stage in walk_stages(view)]
     assert names == [(0, "model judge", "judge", "complete"), (1, "model", "model", "complete")]
     assert view.judges[0].by == "model:openai:tiny"
-    assert view.judges[0].scores == dict.fromkeys(CRITERIA, 1.0)
+    assert view.judges[0].scores == dict.fromkeys(Judging.model_fields, 1.0)
 
 
 async def test_one_that_denies_brings_a_person_in_with_its_quotation(server: FakeOllama) -> None:
@@ -180,7 +183,9 @@ async def test_without_a_model_or_a_claim_nobody_is_asked(server: FakeOllama) ->
     with desk_for(server.url) as desk:
         assert await ask_model_judge(desk, brief_of(settled()), POLICY, None) is None
     with ask_with(server.url) as desk:
-        assert await ask_model_judge(desk, replace(brief_of(settled()), claims=()), POLICY, None) is None
+        assert (
+            await ask_model_judge(desk, brief_of_answer("why?", "HEALTHY", "all is well", (), {}), POLICY, None) is None
+        )
     assert not server.asked
 
 

@@ -140,3 +140,43 @@ async def test_two_answers_are_compared_in_both_orders_and_that_is_a_run(
     refused = await client.post("/review/compare", json=pair | {"b": counts.json()["trace_id"]})
     assert refused.status_code == 422
     assert "different ones" in refused.json()["message"]
+
+
+async def test_a_run_of_another_program_is_judged_by_its_output_and_steps(
+    client: httpx.AsyncClient, model: FakeOllama, environment: str
+) -> None:
+    step = {
+        "span_id": "s1",
+        "start_time": "2026-02-07T10:00:01Z",
+        "end_time": "2026-02-07T10:00:02Z",
+        "status": "success",
+    }
+    body = {
+        "trace": {
+            **{"trace_id": f"ext-{environment}", "status": "success", "start_time": "2026-02-07T10:00:00Z"},
+            **{"end_time": "2026-02-07T10:00:03Z", "input_text": "Can I return it?", "environment": environment},
+            "output_text": "You may return it within 30 days.",
+        },
+        "spans": [step | {"name": "lookup", "span_type": "tool", "output": "policy refund-v3: 14 days"}],
+    }
+    assert (await client.post("/ingest/traces", json=body)).status_code == 200
+    model.asked.clear()
+    model.responder = lambda asked: agreeing(asked, grounded="within 30 days")
+    reply = await client.post("/decide", json={"trace_id": f"ext-{environment}"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    said = reply.json()
+    assert said["signals"]["model"] == {
+        "asked": True,
+        "passed": False,
+        "criteria": {"answers_question": True, "grounded": False, "no_contradiction": True},
+    }
+    assert said["action"] == "BLOCK"  # the built-in policy is for our own answers: what it asks of them is missing
+    assert said["gaps"] == ['a model judge denies that it states nothing that no step returned: "within 30 days"']
+    shown = list(records_of(model.asked[0]).values())
+    assert shown == ["output: You may return it within 30 days.", "step lookup: policy refund-v3: 14 days"]
+    again = (await client.post("/decide", json={"trace_id": f"ext-{environment}"}, timeout=60)).json()
+    assert again["cached"] and len(model.asked) == 1
+    trace = await read(client, f"/traces/ext-{environment}")
+    judged = next(one for one in stages_of(trace["stages"]) if one["kind"] == "judge")
+    inside = await read(client, f"/traces/{judged['facts']['judged_in']}")
+    assert [one["kind"] for one in stages_of(inside["stages"])] == ["judge", "model"]
