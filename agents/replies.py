@@ -24,6 +24,7 @@ from retrieval.evidence import read_record
 from storage.incidents import Incident
 from storage.trace_search import TraceFilter
 from storage.traces import TraceRow
+from tracing.report import report
 from tracing.scorecard import breakdown, scorecard, to_json
 from tracing.timeline import timeline
 
@@ -236,7 +237,9 @@ async def find_traces(services: Services, query: Mapping[str, Any]) -> list[dict
 async def read_trace_overview(services: Services, hours: float, environment: str = "") -> dict[str, Any]:
     """Return what the traces of the last hours say: counts, durations, tokens, cost, open and failed stages."""
     overview = await services.traces.search.overview(hours, environment)
-    return {**asdict(overview), "completion_rate": overview.completion_rate}
+    told = asdict(overview)
+    totals = told.pop("totals")
+    return {**told, **totals, "completion_rate": overview.totals.completion_rate}
 
 
 def _trace_line(row: TraceRow) -> dict[str, Any]:
@@ -249,6 +252,7 @@ async def read_trace(services: Services, trace_id: str) -> dict[str, Any]:
     """Return a folded trace with its scorecard; raises NotFound."""
     view = await services.traces.load(trace_id)
     more = {"timeline": timeline(view), "scorecard": scorecard(view), "scorecard_verbose": breakdown(view)}
+    more |= {"report": report(view)}
     return {**to_json(view), "started": format_us(view.started_us), **more}
 
 

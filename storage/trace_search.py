@@ -52,15 +52,10 @@ class TraceFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """Traces of some hours: how many, how they ended, how long they took (seconds), and what they cost."""
+class Totals:
+    """Some traces summed up: how many, how long they took (seconds), what they cost, how many stages never ended or failed."""
 
-    hours: float
     traces: int
-    by_status: dict[str, int]
-    by_action: dict[str, int]
-    by_source: dict[str, int]
-    by_model: dict[str, int]
     median_seconds: float | None
     p95_seconds: float | None
     tokens: int
@@ -74,6 +69,18 @@ class Overview:
     def completion_rate(self) -> float:
         """Return which part of the stages that began has ended; 1 where none began."""
         return (self.spans - self.open_spans) / self.spans if self.spans else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Traces of some hours: summed up, and how they ended."""
+
+    hours: float
+    totals: Totals
+    by_status: dict[str, int]
+    by_action: dict[str, int]
+    by_source: dict[str, int]
+    by_model: dict[str, int]
 
 
 class TraceSearch:
@@ -99,16 +106,22 @@ class TraceSearch:
         since = time.time_ns() // 1000 - round(hours * HOUR_US)
         wanted = TraceFilter(environment=environment, from_us=since)
         facets = await self.facets(wanted)
-        sums = (await self._database.fetch("trace_sums", wanted.parameters()))[0]
-        spent = await self._database.fetch("trace_durations", wanted.parameters())
-        median, late = (float(spent[0][0]), float(spent[0][1])) if spent else (None, None)
         return Overview(
             hours=hours,
-            traces=int(sums[0]),
+            totals=await self.totals(wanted),
             by_status=facets.get("status", {}),
             by_action=facets.get("action", {}),
             by_source=facets.get("source", {}),
             by_model=facets.get("model", {}),
+        )
+
+    async def totals(self, wanted: TraceFilter) -> Totals:
+        """Return the traces that fit summed up."""
+        sums = (await self._database.fetch("trace_sums", wanted.parameters()))[0]
+        spent = await self._database.fetch("trace_durations", wanted.parameters())
+        median, late = (float(spent[0][0]), float(spent[0][1])) if spent else (None, None)
+        return Totals(
+            traces=int(sums[0]),
             median_seconds=median,
             p95_seconds=late,
             tokens=int(sums[1]),

@@ -68,3 +68,12 @@ def test_the_readme_lists_every_folder() -> None:
     folders = {file.relative_to(ROOT).parts[0] for file in ROOT.glob("[a-z]*/**/*.py")} - {"tests", "tools"}
     listed = set(re.findall(r"^\| `(\w+)(?:/\w+)?/`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert folders <= listed
+
+
+def test_each_capability_names_a_place_and_a_test_that_are_there() -> None:
+    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| `([^`]+)` \| `([^`:]+)::(\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) >= 70
+    for place, file, name in rows:
+        assert (ROOT / place).exists(), place
+        assert re.search(rf"^(?:async )?def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), name

@@ -62,6 +62,7 @@ def add_runs(router: APIRouter, pages: Pages) -> None:
             "runs.html",
             session,
             chosen=replace(chosen, lines=chosen.lines[:_PAGE]),
+            totals=await services.traces.search.totals(_make_filter(state)),
             live=live == "1" and page == 1,
             page=page,
             older=make_address("/ui/traces", state | {"page": str(page + 1)}) if more else "",

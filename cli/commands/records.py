@@ -137,6 +137,7 @@ def show_trace(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="The scorecard with each principle, policy and stage as well.")
     ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The whole run as a Markdown document.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show how one question was answered: scorecard, decisions with their reasons, and the search ledger."""
@@ -145,6 +146,8 @@ def show_trace(
     found = fetch(lambda backend: backend.trace(trace_id))
     if as_json:
         print_json(found)
+    elif markdown:
+        make_console().print(styled(found["report"]), soft_wrap=True)
     elif compact:
         print_scorecard(make_console(), str(found["scorecard"]))
     else:

@@ -84,6 +84,9 @@ async def test_runs_are_listed_by_what_they_are_about_and_shown_short_and_long(
     short = await run_command("trace", "show", made["payment"], "--compact")
     assert "Quality    0.75 over 2 principles, below 1: numbers 0.50" in short
     assert "Decisions  1" in short and "Search ledger" not in short
+    document = await run_command("trace", "show", made["payment"], "--markdown")
+    assert document.startswith("# why does payment fail?\n")
+    assert "- **look at payment** (0.90): it is named" in document
     full = await run_command("trace", "show", made["payment"], "--verbose")
     for told in (
         "numbers            0.50  < gap",

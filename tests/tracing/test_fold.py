@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.evidence import LedgerEntry
+from domain.times import Window
 from domain.verdict import Judgement
 from tracing import Event, Trace, fold, scorecard
 from tracing.events import EVENT_TYPES, encode_payload, make_amendment, make_event_id, make_trace_id
+from tracing.report import report
 from tracing.scorecard import to_json, walk_stages
 
 
@@ -130,6 +134,21 @@ def test_the_card_is_short_and_says_it_all() -> None:
     assert lines[4] == "Decisions  2 (least sure 0.40)"
     assert lines[6] == "Evidence   2 found -> 1 cited"
     assert lines[8] == f"Trace      {view.id}"
+
+
+def test_a_document_of_a_run_holds_no_markup_of_strangers() -> None:
+    hostile = "<img src=x> [click](http://evil) `code` | **bold** # head"
+    run = Trace(hostile, "shop")
+    run.note(answer=f"{hostile}\n```\n# broken out")
+    run.decide(hostile, hostile, 0.5, [hostile])
+    run.ledger(LedgerEntry(hostile, Window(0, 1), hostile, 1, 1, None, 0.1))
+    run.end()
+    lines = report(run.view()).splitlines()
+    for line in lines:
+        if not line.startswith("    "):  # an indented block, in which nothing counts
+            assert not re.search(r"(?<!\\)[<`\[]", line.replace("## ", "")), line
+    assert sum(line.startswith("#") for line in lines) == 4
+    assert next(line for line in lines if line.startswith("| \\<img")).count(" | ") == 4
 
 
 def test_deep_and_wide_trees_are_folded() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -127,6 +129,34 @@ async def test_a_claim_shows_its_records_where_it_stands(tab: Tab, services: Ser
     await expect(first.locator(".records li").first).to_be_visible()
     await first.locator(".records a.id").first.click()
     await page.wait_for_url("**/ui/evidence/**")
+
+
+async def test_an_incident_draws_its_topology_its_life_and_a_missing_hop_in_red(
+    tab: Tab, services: Services, asked: str
+) -> None:
+    line = (await list_incidents(services, asked))[0]
+    page = await tab.open(f"/ui/incidents/{line['id']}")
+    await expect(page.locator("ol.chain .arrow")).to_have_count(1)
+    await expect(page.locator("ol.chain .arrow.missing")).to_have_count(0)
+    await expect(page.locator("svg.topology")).to_contain_text("payment")
+    await expect(page.locator("ol.timeline li").first).to_be_visible()
+    # The same answer, of which no record shows that trouble went that way.
+    held = await services.incidents.get(line["id"])
+    body = json.loads(json.dumps(held.answer))
+    body["verdict"]["causes"][0] |= {"inferred_hops": ["payment->storefront"], "hop_evidence": {}}
+    await services.incidents.save(replace(held, answer=body))
+    page = await tab.open(f"/ui/incidents/{line['id']}")
+    missing = page.locator("ol.chain .arrow.missing")
+    await expect(missing).to_have_text("no record")
+    colours = await missing.evaluate("""(hop) => {
+      const probe = document.body.appendChild(document.createElement("i"));
+      probe.style.setProperty("color", "var(--cause)");
+      return [getComputedStyle(hop).color, getComputedStyle(probe).color];
+    }""")
+    assert colours[0] == colours[1]
+    red, green, blue = (int(part) for part in re.findall(r"\d+", colours[0])[:3])
+    assert red > 2 * max(green, blue)
+    assert await tab.check_access() == []
 
 
 async def test_rows_come_by_themselves(tab: Tab, client: httpx.AsyncClient, asked: str) -> None:

@@ -94,6 +94,9 @@ async def test_everything_of_a_run_is_shown_as_text(tab: Tab, services: Services
     page = await tab.open(f"/ui/traces/{trace.id}")
     await expect(page.locator("main")).to_contain_text("waiting for <img")
     await page.locator(".tree a").first.click()
+    badges = await page.locator(".tree a").first.locator(".b").inner_text()
+    assert "1 dec" in badges
+    await expect(page.locator(".tree a .b b.cached")).to_have_text("cached")
     panel = page.locator("#stage")
     for heading in ("Decisions", "Model calls", "Tried again", "Went on to", "Evaluations", "Log"):
         await expect(panel.get_by_role("heading", name=heading)).to_be_visible()
@@ -102,6 +105,11 @@ async def test_everything_of_a_run_is_shown_as_text(tab: Tab, services: Services
     assert await tab.check_access() == []
     page = await tab.open(f"/ui/traces?environment={environment}")
     await expect(page.locator("table.rows")).to_contain_text(HOSTILE[:20])
+    figures = {
+        await one.locator("dt").inner_text(): await one.locator("dd").inner_text()
+        for one in await page.locator("dl.figures div").all()
+    }
+    assert (figures["runs"], figures["tokens"], figures["stages that ended"]) == ("1", "7", "100.0 %")
     await page.get_by_role("searchbox").fill("onerror")
     await page.keyboard.press("Enter")
     await page.wait_for_url("**q=onerror*")
