@@ -76,6 +76,7 @@ def _causegraph(environ: Mapping[str, str], *words: str) -> None:
 async def take(address: str, key: str, out: Path, only: str) -> None:
     """Take every picture of a server's pages."""
     async with httpx.AsyncClient(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
+        await _fill(client)
         shots = await _plan(client)
         found = await asyncio.to_thread(provide_chromium, print)
         async with async_playwright() as playwright:
@@ -90,12 +91,33 @@ async def take(address: str, key: str, out: Path, only: str) -> None:
             await browser.close()
 
 
+async def _fill(client: httpx.AsyncClient) -> None:
+    """Ask more of the shop, and say of most answers whether they are right, so that no screen of review is empty."""
+    incidents = (await client.get("/incidents")).json()["incidents"]
+    places = sorted({str(line["environment"]) for line in incidents})
+    questions = [f"why did {service} fail?" for service in ("checkout", "storefront", "payment", "inventory")]
+    questions += ["how many errors were there in payment?", "who calls payment?", "what changed in inventory?"]
+    for number, (question, place) in enumerate((question, place) for question in questions for place in places):
+        body = {"question": question, "environment": place}
+        reply = await client.post("/chat", json=body)
+        reply.raise_for_status()
+        if number % 4:
+            said = {
+                "passed": number % 3 > 0,
+                "note": "looked at the records",
+                "tags": ["right" if number % 3 else "wrong"],
+            }
+            (await client.post(f"/traces/{reply.json()['trace_id']}/reviews", json=said)).raise_for_status()
+
+
 async def _plan(client: httpx.AsyncClient) -> list[Shot]:
     incidents: list[dict[str, Any]] = (await client.get("/incidents")).json()["incidents"]
     told = next((line for line in incidents if line["outcome"] == "CONFIRMED"), incidents[0])
     other = next((line for line in incidents if line["environment"] != told["environment"]), told)
     thread = f"thread={quote(told['thread_id'])}&environment={quote(told['environment'])}"
     trace, environment = told["trace_id"], quote(told["environment"])
+    cases = (await client.get("/cases")).json()["cases"]
+    cited = (await client.get(f"/traces/{trace}")).json()["cited"]
     return [
         Shot("home", "/"),
         Shot("chat", f"/ui/chat?{thread}", click=(".answer details summary",)),
@@ -115,6 +137,14 @@ async def _plan(client: httpx.AsyncClient) -> list[Shot]:
         Shot("logs", f"/ui/logs?environment={environment}&order=new"),
         Shot("code", "/ui/code?q=gift+card+currency"),
         Shot("approvals", "/ui/approvals"),
+        Shot("workflows", "/ui/workflows"),
+        Shot("evidence", f"/ui/evidence/{quote(cited[0])}"),
+        Shot("queue", "/ui/queue"),
+        Shot("cases", "/ui/cases"),
+        *(Shot("case", f"/ui/cases/{case['id']}") for case in cases[:1]),
+        Shot("policies", "/ui/policies"),
+        Shot("policy", "/ui/policies/default", click=("button[value=try]",)),
+        Shot("calibration", "/ui/calibration"),
     ]
 
 
