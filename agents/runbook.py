@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tracing.trace import current_trace
 
 _MOST_NAMED = 5
 _MOST_CITED = 3
+_TOLD = 300
 _MOST_SEARCHED = 3
 _SEARCHED_CHARACTERS = 500
 _SECTIONS = 60
@@ -123,10 +125,23 @@ def _follow(match: RunbookMatch, cause: Cause, deps: Deps) -> tuple[RunbookCheck
     found = [evidence for evidence in deps.desk.found.values() if evidence.service == cause.service]
     for step in match.steps:
         for expected in step["expected_evidence"]:
-            ids = [evidence.id for evidence in found if evidence.kind == expected["kind"]]
-            cited = tuple([one for one in ids if one in cause.evidence] or ids)[:_MOST_CITED]
-            checks.append(RunbookCheck(step["name"], expected["kind"], expected["what"], bool(ids), cited))
+            kind, what = str(expected["kind"]), str(expected["what"])
+            fitting = sorted(
+                (evidence for evidence in found if evidence.kind == kind),
+                key=lambda one: (-len(_words(one.text) & _words(what)), one.id not in cause.evidence, one.id),
+            )[:_MOST_CITED]
+            told = fitting[0].text[:_TOLD] if fitting else ""
+            ids = tuple(evidence.id for evidence in fitting)
+            checks.append(RunbookCheck(step["name"], kind, what, bool(fitting), ids, told))
+    seen = sum(check.seen for check in checks)
+    current_trace().decide(
+        f"follow runbook {match.id}", f"{seen} of {len(checks)} things that it expects were seen", 1.0
+    )
     return tuple(checks)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{4,}", text.casefold()))
 
 
 def kinds_of_changes(cause: Cause, found: Mapping[str, Evidence]) -> list[str]:

@@ -117,6 +117,12 @@ def print_runbook(console: Console, runbook: Mapping[str, Any] | None, *, wanted
             else:
                 style = "cyan" if label in _COMMANDS else ""
                 _indented(console, styled(f"{label}: ", "dim") + styled(text, style), 6)
+        for check in runbook.get("checks") or ():
+            if check["step"] == step.get("name"):
+                told = check.get("text") or ("" if check["seen"] else f"no {check['kind']} of the cause was found")
+                label, style = ("seen: ", "green") if check["seen"] else ("not seen: ", "yellow")
+                ids = "".join(f" [{one}]" for one in check["evidence"][:1])
+                _indented(console, styled(label, style) + styled(f"{told}{ids}"), 6)
 
 
 def _print_judge(console: Console, judge: Mapping[str, Any]) -> None:

@@ -93,13 +93,15 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class RunbookCheck:
-    """What a step of a runbook expects to be seen, and the evidence of that kind that this investigation has found."""
+    """What a step of a runbook expects to be seen, and the evidence of that kind that this investigation has found at the
+    cause: what says most of the expected words first, and what that record says."""
 
     step: str
     kind: str
     expected: str
     seen: bool
     evidence: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

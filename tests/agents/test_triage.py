@@ -31,6 +31,7 @@ from storage.incidents import make_incident_id
 from storage.ingest import Batch, IngestStore, prepare
 from storage.regrouping import Regrouping
 from storage.symptoms import _symptom_row
+from tests.settling import settle
 
 QUERIES["test_members"] = "SELECT incident_id, COUNT(*) FROM incident_alert WHERE environment = ? GROUP BY incident_id"
 QUERIES["test_incidents"] = (
@@ -83,17 +84,6 @@ def look(database: Database, environment: str) -> Look:
         return [(str(row[0]), str(row[1]), int(row[2])) for row in rows if not row[3]]
 
     return read
-
-
-async def settle(triage: AlertTriage) -> None:
-    """Take steps until everything that was ingested is grouped."""
-    end = time.monotonic() + 60
-    while True:
-        await triage.advance()
-        waiting = await triage.store.waiting(1)
-        if waiting.after == waiting.upto:
-            return
-        assert time.monotonic() < end, waiting
 
 
 async def test_a_storm_of_ten_thousand_alerts(

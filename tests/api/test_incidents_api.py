@@ -20,6 +20,7 @@ from agents.postmortem import escape
 from agents.services import Services
 from agents.triage import AlertTriage
 from domain.errors import ChatError, QuestionError, SettingsError
+from tests.settling import settle
 
 HOSTILE = "<img src=x onerror=alert(1)> | **bold** [link](http://evil.example) `x` @here\n# title"
 
@@ -29,16 +30,6 @@ async def triage(services: Services) -> AsyncIterator[AlertTriage]:
     made = AlertTriage(services)
     await settle(made)
     yield made
-
-
-async def settle(triage: AlertTriage) -> None:
-    end = time.monotonic() + 60
-    while True:
-        await triage.advance()
-        waiting = await triage.store.waiting(1)
-        if waiting.after == waiting.upto:
-            return
-        assert time.monotonic() < end, waiting
 
 
 def firing(name: str, service: str, minutes_ago: float = 1, **labels: str) -> dict[str, Any]:

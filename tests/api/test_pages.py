@@ -168,6 +168,7 @@ async def test_every_page_shows_hostile_text_as_text(browser: httpx.AsyncClient,
     assert answer.status_code == 200
     assert "root cause" in answer.text
     assert "payment" in answer.text
+    assert "<h2>Runbook" in answer.text and ">seen:</span>" in answer.text, "what its steps expect was looked for"
     links = set(re.findall(r'href="(/ui/(?:evidence|traces)/[^"]+)"', answer.text))
     assert {link.split("/")[2] for link in links} == {"evidence", "traces"}
     home = await browser.get("/")

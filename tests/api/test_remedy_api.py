@@ -13,51 +13,21 @@ import httpx
 import pytest
 
 from agents.services import Services
-from cli.services import build_services
-from domain.settings import Settings
 from graph.topology import TopologyGraph
 from storage.database import Database
-
-OPERATOR = """
-actions:
-  turn: {{kind: python, class: "tests.agents.valve:Valve", settings: {{file: "{folder}/valve"}}}}
-"""
-WORKFLOW = """
-id: turn-back
-title: Turn back what was deployed
-when: {services: [payment], outcomes: [CONFIRMED, LIKELY]}
-reversible: true
-arguments:
-  service: {type: name, from: symptom.service}
-steps:
-  - {name: Turn back, action: turn, with: {to: 3}, undo: {action: turn, with: {to: 1}}}
-verify:
-  - {requests: "{service}", failed_below: 0.5, at_least: 3, over_seconds: 1, within_seconds: 60}
-"""
+from tests.api.turning import turning_services
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("remedy")
-    (made / "workflows").mkdir()
-    (made / "workflows" / "turn.yaml").write_text(WORKFLOW)
-    (made / "operator.yaml").write_text(OPERATOR.format(folder=made))
-    (made / "valve").write_text("1 -\n")
-    return made
+    return tmp_path_factory.mktemp("remedy")
 
 
 @pytest.fixture(scope="module")
 async def services(
     database: Database, topology: TopologyGraph, data_dir: Path, folder: Path
 ) -> AsyncIterator[Services]:
-    settings = Settings(
-        data_dir=data_dir,
-        embedder="none",
-        workflow_dir=folder / "workflows",
-        remediation_file=folder / "operator.yaml",
-    )
-    built = build_services(settings, database, topology)
-    async with built.projecting():
+    async with turning_services(database, topology, data_dir, folder) as built:
         yield built
 
 
@@ -69,6 +39,8 @@ async def test_an_answer_leads_to_a_verified_fix(
     assert proposed is not None, body["verdict"]
     assert (proposed["id"], proposed["status"], proposed["tainted"]) == ("turn-back", "proposed", ["service"])
     assert "from 1 to 3" in proposed["dry_run"] and proposed["trace_id"] == body["trace_id"]
+    followed = [check for check in body["runbook"]["checks"] if check["seen"]]
+    assert followed and all(check["evidence"] and check["text"] for check in followed)
     found = (await client.get("/approvals", params={"environment": incident, "status": "pending"})).json()["approvals"]
     assert [one["id"] for one in found] == [proposed["approval_id"]]
 

@@ -10,49 +10,20 @@ import pytest
 from playwright.async_api import expect
 
 from agents.services import Services
-from cli.services import build_services
 from domain.errors import ApprovalError
 from domain.remedy import Actor, digest_of
-from domain.settings import Settings
 from graph.topology import TopologyGraph
 from storage.database import Database
 from tests.api.pages.conftest import Tab
-
-OPERATOR = """
-actions:
-  turn: {{kind: python, class: "tests.agents.valve:Valve", settings: {{file: "{folder}/valve"}}}}
-"""
-WORKFLOW = """
-id: turn-back
-title: Turn back <img src=x onerror=alert(1)>
-when: {services: [payment], outcomes: [CONFIRMED, LIKELY]}
-reversible: true
-arguments:
-  service: {type: name, from: symptom.service}
-steps:
-  - {name: "Turn <b>back</b>", action: turn, with: {to: 3}, undo: {action: turn, with: {to: 1}}}
-verify:
-  - {requests: "{service}", failed_below: 0.5, at_least: 3, over_seconds: 1, within_seconds: 60}
-"""
+from tests.api.turning import turning_services
 
 
 @pytest.fixture(scope="module")
 async def services(
     database: Database, topology: TopologyGraph, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Services]:
-    folder = tmp_path_factory.mktemp("remedy")
-    (folder / "workflows").mkdir()
-    (folder / "workflows" / "turn.yaml").write_text(WORKFLOW)
-    (folder / "operator.yaml").write_text(OPERATOR.format(folder=folder))
-    (folder / "valve").write_text("1 -\n")
-    settings = Settings(
-        data_dir=data_dir,
-        embedder="none",
-        workflow_dir=folder / "workflows",
-        remediation_file=folder / "operator.yaml",
-    )
-    built = build_services(settings, database, topology)
-    async with built.projecting():
+    folder, title = tmp_path_factory.mktemp("remedy"), "Turn back <img src=x onerror=alert(1)>"
+    async with turning_services(database, topology, data_dir, folder, title, "Turn <b>back</b>") as built:
         yield built
 
 
