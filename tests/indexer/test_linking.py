@@ -78,3 +78,14 @@ def test_what_everything_is_asked_for_is_not_guessed() -> None:
         _links({"a.py": "class Log:\n    def append(self, x):\n        pass\n", "b.py": "def f(x):\n    x.append(1)\n"})
         == set()
     )
+
+
+def test_what_two_definitions_fit_equally_well_is_known_of_neither() -> None:
+    settle = "class {}:\n    def settle_up(self):\n        pass\n"
+    caller = "from store.bank import debit\n\ndef pay(till):\n    till.settle_up()\n    debit(1)\n"
+    one = {"a/settle.py": settle.format("A"), "x/store/bank.py": "def debit(n):\n    pass\n", "pay.py": caller}
+    assert _links(one) == {
+        ("pay", "a/settle.py:A.settle_up", "guess"),
+        ("pay", "x/store/bank.py:debit", "import"),
+    }
+    assert _links(one | {"b/settle.py": settle.format("B"), "y/store/bank.py": "def debit(n):\n    pass\n"}) == set()
