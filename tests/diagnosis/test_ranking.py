@@ -199,27 +199,6 @@ def test_a_change_alone_convicts_nobody() -> None:
     assert verdict.causes == ()
 
 
-def without(proof: Proof, missing: str) -> Proof:
-    return replace(proof, edges={}) if missing == "edges" else replace(proof, cited={})
-
-
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [("edges", "no edge"), ("cited", "No stored record")],
-)
-def test_without_a_path_or_records_nothing_is_confirmed(missing: str, words: str) -> None:
-    case = Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError: 'x'")))
-    ranking = rank_causes(case)
-    verdict = settle_verdict(SYMPTOM, ranking, without(proof_of(ranking), missing))
-    assert verdict.outcome in ("LIKELY", "INCONCLUSIVE")
-    assert any(words in reason for reason in verdict.reasons)
-
-
-def test_without_a_baseline_nothing_is_confirmed() -> None:
-    ranking = rank_causes(Case(SYMPTOM, SERVICES, CALLS, blames=blames(failing("KeyError: 'x'"))))
-    assert settle_verdict(SYMPTOM, ranking, replace(proof_of(ranking), baseline=0)).outcome == "LIKELY"
-
-
 def test_healthy_needs_sources_that_speak() -> None:
     assert settle_healthy(True, "checkout").outcome == "HEALTHY"
     assert settle_healthy(False, "checkout").outcome == "INCONCLUSIVE"
