@@ -59,12 +59,12 @@ _CAUSE = re.compile(rf"\s{{0,40}}(?:Caused by: |---> )(?P<type>{_TYPE})")
 _PANIC = re.compile(
     r"panic: (?P<message>.{1,300})|thread '[^']{0,80}'(?: \([0-9]{1,12}\))? panicked at (?P<place>.{1,300})"
 )
-_MAY_RAISE = re.compile(r"Error|Exception|Throwable|Fault|panic|Traceback")
+_RAISING = ("Error", "Exception", "Throwable", "Fault", "panic", "Traceback")
 
 
 def read_exception(text: str) -> Raised | None:
     """Return the exception that a text tells of, or None; takes time linear in the text, and reads 400 lines of it."""
-    if _MAY_RAISE.search(text) is None:
+    if not _may_raise(text):
         return None
     lines = [line[:_LINE_CHARS] for line in text.split("\n", _LINES)[:_LINES]]
     frames = list(_read_frames(lines))
@@ -78,6 +78,10 @@ def read_exception(text: str) -> Raised | None:
     kind, message = found
     causes = [match["type"] for line in lines if (match := _CAUSE.match(line))]
     return Raised(kind, message.strip(), tuple(frames[:MAX_FRAMES]), causes[-1] if causes else "")
+
+
+def _may_raise(text: str) -> bool:
+    return any(map(text.__contains__, _RAISING))
 
 
 def exception_attributes(raised: Raised) -> dict[str, Scalar]:
@@ -131,7 +135,7 @@ def _first_type(lines: list[str]) -> tuple[str, str] | None:
     for line in lines:
         if (panic := _PANIC.search(line)) is not None:
             return "panic", panic["message"] or panic["place"]
-        if _MAY_RAISE.search(line) is None:
+        if not _may_raise(line):
             continue
         for word in _WORD.finditer(line):
             if len(word[0]) <= _TYPE_CHARS and _RAISED.fullmatch(word[0]):

@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+
+import msgspec
 
 from domain.telemetry import Level
 from ingest.fields import parse_level
@@ -39,8 +42,7 @@ class Kind(Enum):
     WORD = "word"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True, gc=False):
     """One column of one line: its kind, its text without brackets and marks, and where it and the blanks after it end."""
 
     kind: Kind
@@ -300,10 +302,15 @@ def level_of(columns: Sequence[Column]) -> Level | None:
     """Return the level that a header says, or None."""
     for column in columns:
         if column.kind is Kind.LEVEL:
-            return parse_level(_LETTERS.get(column.text, column.text))
+            return _read_level(column.text)
         if column.kind is Kind.TIME and (letter := _LETTERS.get(column.text[:1])):  # Kubernetes' klog
             return parse_level(letter)
     return None
+
+
+@lru_cache(256)
+def _read_level(text: str) -> Level | None:
+    return parse_level(_LETTERS.get(text, text))
 
 
 _LETTERS = {"V": "trace", "D": "debug", "I": "info", "W": "warn", "E": "error", "F": "fatal"}

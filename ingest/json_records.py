@@ -23,6 +23,7 @@ from domain.telemetry import (
     Level,
     LogEvent,
     OrchestratorEvent,
+    Scalar,
     StatedEdge,
 )
 from domain.times import parse_time_us
@@ -192,6 +193,9 @@ def decode_logs(body: bytes, content_type: str, environment: str) -> Decoded[Log
     """Return the log events of a body of `/ingest/logs`."""
 
     def draft(raw: Any) -> LogDraft:
+        return _quick_draft(raw, environment) or careful_draft(raw)
+
+    def careful_draft(raw: Any) -> LogDraft:
         given = _LogIn.model_validate(raw)
         level = parse_level(given.level)
         attributes = given.attributes
@@ -210,6 +214,47 @@ def decode_logs(body: bytes, content_type: str, environment: str) -> Decoded[Log
         )
 
     return with_templates(_decode(parse_records(body, content_type), draft))
+
+
+class _PlainLog(msgspec.Struct, gc=False):
+    """A log event as our shipper and most others write it: nothing to convert."""
+
+    timestamp: int
+    service: str
+    message: str
+    level: str = ""
+    node: str = ""
+    environment: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+    attributes: dict[str, Scalar] = {}
+
+
+def _quick_draft(raw: Any, environment: str) -> LogDraft | None:
+    """Return what `_LogIn` would lead to, in a fraction of its time; None for what needs a closer look."""
+    try:
+        given = msgspec.convert(raw, _PlainLog)
+        named = _environment(given.environment) if given.environment else ""
+        time_us = parse_time_us(given.timestamp)
+        attributes = clean_attributes(given.attributes.items()) if given.attributes else {}
+        said = _environment(_said(attributes, _ENVIRONMENT_KEYS)) if attributes else ""
+    except ValueError:
+        return None
+    service, level = clean_name(given.service), parse_level(given.level) if given.level else None
+    if not service or (level is None and "level" in raw):
+        return None
+    span_id = _id(given.span_id) if given.span_id else ""
+    return LogDraft(
+        named or said or environment,
+        time_us,
+        service,
+        level or Level.INFO,
+        clean_text(given.message, MESSAGE_BYTES),
+        clean_name(given.node) if given.node else "",
+        _id(given.trace_id) if given.trace_id else "",
+        span_id if len(span_id) == 16 else "",
+        attributes,
+    )
 
 
 def decode_changes(body: bytes, content_type: str, environment: str) -> Decoded[Change]:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from domain.telemetry import Attributes, Level, Scalar
 from domain.times import parse_time_us
 from ingest import structured_lines as keys
@@ -39,8 +41,7 @@ _MISSES = 0.5
 _SAMPLE_CHARS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(msgspec.Struct, frozen=True, gc=False):
     """What a raw line says. What it does not say is None or empty; `has_header` is False for a line that goes on."""
 
     message: str
@@ -50,7 +51,7 @@ class RawRecord:
     node: str = ""
     trace_id: str = ""
     span_id: str = ""
-    attributes: Attributes = field(default_factory=dict)
+    attributes: Attributes = {}
     has_header: bool = False
 
 

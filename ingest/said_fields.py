@@ -20,6 +20,8 @@ _CODE = re.compile(
     r"|\b(?:[Ee]rr(?:or|no|)[ _-]?(?:[Cc]ode|[Nn]o|[Nn]umber)?|[Ee]xit(?:ed with)? (?:code|status)|[Ss]tatus[ _-]?[Cc]ode|ERROR)"
     r"(?:\s?[:=#]\s?|\s)[\[(\x22']?(?P<said>-?[0-9]{1,10}|0x[0-9A-Fa-f]{1,16}|[A-Z][A-Z0-9]{1,10}[_-][A-Z0-9_-]{1,30})(?![\w.])"
 )
+# One of these is in whatever `_CODE` finds.
+_CODE_WORDS = ("err", "exit", "status", "sql", "ora-", "my-", "tns-", "pls-", "aadsts", "cve-", "hresult")
 _TRACEPARENT = re.compile(r"\b00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}\b")
 _TRACE = re.compile(r"\btrace[._-]?id\W{1,4}(?P<id>[0-9a-f]{32}|[0-9a-f]{16})\b", re.IGNORECASE)
 _SPAN = re.compile(r"\bspan[._-]?id\W{1,4}(?P<id>[0-9a-f]{16})\b", re.IGNORECASE)
@@ -41,9 +43,11 @@ def read_said_fields(message: str) -> dict[str, Scalar]:
 def read_trace_ids(message: str) -> tuple[str, str]:
     """Return the ids of request trace and span that a message names, lower-case hex, or empty texts."""
     text = message[:_READ_CHARS]
-    if (whole := _TRACEPARENT.search(text)) is not None:
+    if "00-" in text and (whole := _TRACEPARENT.search(text)) is not None:
         return whole["trace"], whole["span"]
-    trace, span = _TRACE.search(text), _SPAN.search(text)
+    lower = text.lower()
+    trace = _TRACE.search(text) if "trace" in lower else None
+    span = _SPAN.search(text) if "span" in lower else None
     return trace["id"].lower() if trace else "", span["id"].lower() if span else ""
 
 
@@ -59,7 +63,10 @@ def guess_level(message: str) -> Level | None:
 
 
 def _error_code(text: str) -> str:
-    found = _CODE.search(text)
+    lower = text.lower()
+    found = _CODE.search(text) if any(map(lower.__contains__, _CODE_WORDS)) else None
     if found is not None:
         return next(value for value in found.groups() if value)
+    if "E" not in text:
+        return ""
     return next((name[0] for name in _ERRNO_NAME.finditer(text) if name[0] in _ERRNO), "")

@@ -7,8 +7,10 @@ Where day and month cannot be told apart, `/` means month first, `.` means day f
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+
+import msgspec
 
 from domain.times import LATEST_US, SECOND_US, from_us, to_us
 
@@ -29,6 +31,12 @@ _DAY = r"(?P<d>[0-9]{1,2})"
 _YEAR = r"(?P<Y>(?:19|20|21)[0-9]{2})"
 _WEEKDAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6},?\s+)?"
 
+# The first of the formats below as it is usually written; what may be a half of a day, or a zone after a blank, is left to that.
+_ISO = re.compile(
+    r"((?:19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2})(?![0-9])(?:[.,:]([0-9]{1,9}+))?+"
+    r"(?:(Z|[+-][0-9]{2}:?[0-9]{2})(?![A-Za-z0-9])"
+    r"|(?!\s?(?:[AaPp]\.?[Mm]|Z|[+-][0-9]|UTC|GMT|CES?T|[PMEJ][SD]?T|MSK)))"
+)
 # In this order, the more specific first: each at the head of the text.
 _FORMATS = tuple(
     re.compile(pattern)
@@ -60,8 +68,7 @@ _NUMBERED = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """A timestamp that was found: microseconds since 1970 and where it ends in the text.
 
     `form` is the number of the format, the same for every line that writes its time in the same way.
@@ -74,6 +81,29 @@ class Stamp:
 
 def read_stamp(text: str, now_us: int, at: int = 0) -> Stamp | None:
     """Return the timestamp that begins at a place of a text, or None. Never raises; looks at 64 characters at most."""
+    return _read_iso(text, at) or _read_formats(text, now_us, at)
+
+
+def _read_iso(text: str, at: int) -> Stamp | None:
+    """Return the timestamp that nearly every program writes, in a fraction of the time that trying all formats takes."""
+    found = _ISO.match(text, at, min(len(text), at + 64))
+    if found is None:
+        return None
+    base = _second_of(found[1], found[3] or "")
+    return None if base is None else Stamp(base + int((found[2] or "0")[:6].ljust(6, "0")), found.end(), 0)
+
+
+@lru_cache(1024)
+def _second_of(second: str, zone: str) -> int | None:
+    """Return the microseconds of a whole second; None where the other formats may make more of it."""
+    try:
+        moment = to_us(datetime.fromisoformat(second).replace(tzinfo=_zone(zone)))
+    except (ValueError, OverflowError):
+        return None
+    return moment if 0 <= moment < LATEST_US - SECOND_US else None
+
+
+def _read_formats(text: str, now_us: int, at: int) -> Stamp | None:
     stop = min(len(text), at + 64)
     formats = _LETTERED if text[at : at + 3].lower() in _NAMES else _NUMBERED if text[at : at + 1] in _DIGITS else ()
     for form, pattern in formats:

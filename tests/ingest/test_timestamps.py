@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.times import format_us, to_us
-from ingest.timestamps import parse_any_time, read_stamp
+from ingest.timestamps import _read_formats, _read_iso, parse_any_time, read_stamp
 
 NOW = to_us(datetime(2026, 11, 21, 14, tzinfo=UTC))
 
@@ -69,3 +69,21 @@ def test_what_is_no_time_is_none(text: str) -> None:
 def test_any_text_is_a_time_or_none(text: str, now_us: int) -> None:
     stamp = read_stamp(text, now_us)
     assert stamp is None or (stamp.time_us >= 0 and 0 < stamp.end <= min(64, len(text)))
+
+
+@given(
+    st.tuples(
+        st.sampled_from(["2026-11-21", "1999-02-28", "2026-02-29", "2026/11/21", "0026-11-21", "2199-12-31"]),
+        st.sampled_from(["T", " ", "_", ", "]),
+        st.sampled_from(["10:00:00", "23:59:60", "24:00:00", "24:59:59", "9:00:00", "10:00:001"]),
+        st.sampled_from(["", ".1", ",123", ":123456", ".123456789", ".1234567890", "."]),
+        st.sampled_from(["", "Z", "+02:00", "-0730", "+2", " +0200", "Zulu", "+02:00x"]),
+        st.sampled_from(
+            ["", " ", " INFO", "|x", " PM", "AM", " ERROR", " EST", " E", "-", " CET", " am", "]", "\u00e9", " 7"]
+        ),
+    ).map("".join)
+)
+def test_the_quick_way_reads_what_the_formats_read(text: str) -> None:
+    quick = _read_iso(text, 0)
+    assert quick is None or quick == _read_formats(text, NOW, 0)
+    assert read_stamp(text, NOW) == _read_formats(text, NOW, 0)
