@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from agents.following import POLL_SECONDS, follow
 from agents.incident_run import IncidentRun
 from diagnosis.history import KEPT_US
+from diagnosis.meters import role_of
 from diagnosis.watch import EnvironmentWatch, Reached, tell
 from domain.errors import CausegraphError, StorageError
 from domain.incident import LiveIncident, Profile, TimelineEvent
 from domain.noticed import NoticedSymptom, RequestSlot
+from domain.observed import MeterPoint
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, format_us
 from storage.incident_log import IncidentLog
 from storage.jobs import Job, JobQueue, run_worker
@@ -62,11 +64,17 @@ class Watch:
         while len(self._environments) >= _ENVIRONMENTS:
             del self._environments[next(iter(self._environments))]
         reached = [Reached(*place) for place in stored.reached]
-        self._environments[environment] = EnvironmentWatch(environment, stored.slots, reached, stored.symptoms)
+        self._environments[environment] = EnvironmentWatch(
+            environment, stored.slots, reached, stored.symptoms, stored.points
+        )
 
     def place(self, slot: RequestSlot) -> RequestSlot:
         """See `Watcher`."""
         return self._environments[slot.environment].place(slot)
+
+    def read(self, environment: str, points: Sequence[MeterPoint], heard_us: int) -> Sequence[RequestSlot]:
+        """See `Watcher`."""
+        return self._environments[environment].read((p for p in points if role_of(p.name)), heard_us)
 
     def take(self, environment: str, slots: Sequence[RequestSlot], heard_us: int) -> Judged:
         """See `Watcher`."""

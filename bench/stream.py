@@ -1,6 +1,6 @@
 """Hours of a healthy shop with a few faults, sent through OTLP: what is noticed, how soon, and what is only noise?
 
-    python -m bench.stream [--hours 4] [--rate 2.0] [--seed N] [--json]
+    python -m bench.stream [--hours 4] [--rate 2.0] [--seed N] [--shape spans|logs|metrics] [--json]
     python -m bench.stream --live FAULT      # the real shop with one of its faults, by the clock
 
 The traffic is generated: waves of day and night, noise, deploys with restarts and cold starts, and faults at known
@@ -29,6 +29,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from bench.server import Server, start_server
+from bench.stream_shapes import Call, Mesh, Shape, encode_lines
 
 _NS = 1_000_000_000
 _PORTION_S = 10
@@ -55,20 +56,6 @@ class Injected:
     failing: float = 0.0
     slower: float = 1.0
     gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One span as it will be sent."""
-
-    trace: int
-    span: int
-    parent: int
-    service: str
-    kind: int
-    start_s: float
-    took_s: float
-    failed: bool
 
 
 @dataclass(slots=True)
@@ -135,20 +122,32 @@ def plan_day(hours: float, rate: float, seed: int) -> Day:
     return Day(hours, rate, choose, faults, deploys)
 
 
-def portions(day: Day, start_ns: int) -> Iterator[bytes]:
-    """Yield OTLP exports: each holds the spans that ended within ten seconds."""
+def portions(day: Day, start_ns: int, shape: Shape) -> Iterator[tuple[str, bytes]]:
+    """Yield OTLP exports, each with its path: what was told within ten seconds."""
     waiting: defaultdict[int, list[Call]] = defaultdict(list)
-    sent = 0
+    mesh, sent = Mesh(), 0
     for calls in day.requests():
         for call in calls:
             waiting[int((call.start_s + call.took_s) // _PORTION_S)].append(call)
         reached = int(calls[-1].start_s // _PORTION_S)
         while sent < reached - 3:
-            if sent in waiting:
-                yield encode(waiting.pop(sent), start_ns)
+            yield from _tell(shape, waiting.pop(sent, []), mesh, sent, start_ns)
             sent += 1
     for number in sorted(waiting):
-        yield encode(waiting[number], start_ns)
+        yield from _tell(shape, waiting[number], mesh, number, start_ns)
+
+
+def _tell(shape: Shape, calls: Sequence[Call], mesh: Mesh, number: int, start_ns: int) -> Iterator[tuple[str, bytes]]:
+    end_ns = start_ns + (number + 1) * _PORTION_S * _NS
+    match shape:
+        case "spans" if calls:
+            yield "/v1/traces", encode(calls, start_ns)
+        case "logs":
+            yield "/v1/logs", encode_lines(calls, start_ns, number)
+        case "metrics":
+            mesh.count(calls)
+            if number % 3 == 2:
+                yield "/v1/metrics", mesh.encode(end_ns)
 
 
 def _resource(service: str) -> Resource:
@@ -178,14 +177,14 @@ def encode(calls: Sequence[Call], start_ns: int) -> bytes:
     return body
 
 
-def send_day(server: Server, day: Day, start_ns: int, environment: str) -> tuple[int, float]:
+def send_day(server: Server, day: Day, start_ns: int, environment: str, shape: Shape) -> tuple[int, float]:
     """Send everything; return how many portions there were and the seconds that it took."""
     began, count = time.perf_counter(), 0
     headers = {"Content-Type": "application/x-protobuf"}
     with server.client() as client:
-        for body in portions(day, start_ns):
+        for path, body in portions(day, start_ns, shape):
             while True:
-                reply = client.post("/v1/traces", params={"environment": environment}, content=body, headers=headers)
+                reply = client.post(path, params={"environment": environment}, content=body, headers=headers)
                 if reply.status_code not in (429, 503):
                     break
                 time.sleep(1)
@@ -301,6 +300,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=4.0, help="how long the generated day is")
     parser.add_argument("--rate", type=float, default=2.0, help="requests of customers a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shape", choices=("spans", "logs", "metrics"), default="spans", help="what the shop sends")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     parser.add_argument("--live", metavar="FAULT", help="run the real shop with this fault instead")
     given = parser.parse_args()
@@ -311,8 +311,10 @@ def main() -> None:
     day = plan_day(given.hours, given.rate, given.seed)
     start_s = int(time.time() - (given.hours + 2) * 3600) // 60 * 60
     with start_server() as server:
-        count, took = send_day(server, day, start_s * _NS, "stream")
+        count, took = send_day(server, day, start_s * _NS, "stream", given.shape)
         symptoms = wait_for_symptoms(server, "stream")
+    if given.shape == "logs":
+        day.faults = tuple(fault for fault in day.faults if fault.failing)
     scores = score(day, symptoms, start_s * _NS, alarms)
     false = [s for s in symptoms if not any(_within(s, fault, start_s * _NS) for fault in day.faults)]
     apart = [at for at in alarms if not any(f.start_s <= at < f.end_s + 120 for f in day.faults)]

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from diagnosis.meters import Role, role_of
+from diagnosis.meters import AVERAGE, Role, role_of
 from diagnosis.signals import Ref, Signal
 from domain.observed import MetricShift
 from domain.times import Window
 
-_AVERAGE = re.compile(r"average|avg|mean|p50|median", re.IGNORECASE)
 # A level must move by this many of its own deviations, and by this share of itself (availability: of its distance to
 # full), before it says anything.
 _MIN_SCORE = 3.0
@@ -99,7 +98,7 @@ def _choose_names(role: str, shifts: Iterable[MetricShift]) -> dict[str, str]:
             counts[shift.name] += 1
     # Quantiles of a few wide buckets jump; a mean that was worked out of sums does not.
     worked_out = {shift.name for shift in shifts if shift.role == role}
-    order = sorted(counts, key=lambda n: (n not in worked_out, not _AVERAGE.search(n), -counts[n], n))
+    order = sorted(counts, key=lambda n: (n not in worked_out, not AVERAGE.search(n), -counts[n], n))
     return {about: next(name for name in order if name in names) for about, names in services.items()}
 
 

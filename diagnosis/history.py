@@ -57,7 +57,8 @@ class Usual:
     """What an operation is like when nothing is wrong; shares lie between `LEAST_SHARE` and `MOST_SHARE`.
 
     `slow_us` is 0 where too little is known to call anything slow. `per_minute` is the usual number of requests, and
-    `least` the smallest of any two minutes in a row; both are 0 where there was no steady traffic.
+    `least` the smallest of any two minutes in a row; both are 0 where there was no steady traffic. `line_share` is the
+    share of error lines that is nothing unheard of, and `minutes` counts the calm ones that all this was learned from.
     """
 
     error_share: float
@@ -65,6 +66,8 @@ class Usual:
     slow_share: float
     per_minute: float
     least: int
+    line_share: float = LEAST_SHARE
+    minutes: int = 0
 
 
 class History:
@@ -127,6 +130,8 @@ class History:
             slow_share=usual_share((t.slow(slow_us), t.requests) for t in tallies) if slow_us else LEAST_SHARE,
             per_minute=per_minute,
             least=least,
+            line_share=_worst_share(tallies),
+            minutes=len(tallies),
         )
 
 
@@ -138,6 +143,15 @@ def usual_share(minutes: Iterable[tuple[int, int]]) -> float:
     shares = sorted(bad / count for bad, count in minutes)
     better = shares[: max(1, 3 * len(shares) // 4)]
     return min(MOST_SHARE, max(LEAST_SHARE, median(better))) if better else LEAST_SHARE
+
+
+def _worst_share(minutes: list[Tally]) -> float:
+    """Return the largest share of errors in any three minutes: a job that complains every now and then is usual."""
+    shares = [
+        sum(tally.errors for tally in held) / max(1, sum(tally.requests for tally in held))
+        for held in (minutes[at : at + 3] for at in range(max(1, len(minutes) - 2)))
+    ]
+    return max(LEAST_SHARE, *shares)
 
 
 _MIN_MINUTES = 5

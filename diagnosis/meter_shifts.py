@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 
-from diagnosis.meters import NO_COUNT, Meter, Role, microseconds
+from diagnosis.meters import AVERAGE, NO_COUNT, Meter, Role, microseconds
 from domain.observed import MetricShift, VersionLoad
 from domain.times import Window
 
@@ -62,7 +62,7 @@ def find_version_loads(meters: Sequence[Meter], window: Window, bucket_us: int) 
 
     Where nothing counts requests, each sample of a duration stands for one.
     """
-    chosen = _one_name_each([m for m in meters if m.version and m.role != "availability"])
+    chosen = keep_one_name([m for m in meters if m.version and m.role != "availability"])
     sums: dict[tuple[str, str, int], dict[Role, list[float]]] = defaultdict(lambda: defaultdict(list))
     first: dict[tuple[str, str, int], int] = {}
     for meter in chosen:
@@ -81,15 +81,23 @@ def find_version_loads(meters: Sequence[Meter], window: Window, bucket_us: int) 
     return loads
 
 
-def _one_name_each(meters: Sequence[Meter]) -> list[Meter]:
-    """Keep one metric per service and role: what counts the failures counts the requests too, else the largest does."""
+def keep_one_name(meters: Sequence[Meter]) -> list[Meter]:
+    """Keep one metric per service and role: what counts the failures counts the requests too, else the largest does.
+
+    Of durations a mean that was worked out is the first choice, and one that says that it is one is the next.
+    """
     totals: dict[tuple[str, Role], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    derived: set[str] = set()
     for meter in meters:
-        if not NO_COUNT.search(meter.name):
+        if meter.role == "latency" or not NO_COUNT.search(meter.name):
             totals[meter.about, meter.role][meter.name] += math.fsum(meter.samples.values())
+            derived |= {meter.name} if meter.derived and meter.samples else set()
     failing = {about: held.keys() for (about, role), held in totals.items() if role == "errors"}
-    best = {
-        (about, role): min(held, key=lambda n: (n not in failing.get(about, ()), -held[n], n))
-        for (about, role), held in totals.items()
-    }
+
+    def order(about: str, role: Role, name: str) -> tuple[object, ...]:
+        if role == "latency":
+            return (name not in derived, not AVERAGE.search(name), bool(NO_COUNT.search(name)), name)
+        return (name not in failing.get(about, ()), -totals[about, role][name], name)
+
+    best = {key: min(held, key=lambda name: order(*key, name)) for key, held in totals.items()}
     return [meter for meter in meters if best.get((meter.about, meter.role)) == meter.name]

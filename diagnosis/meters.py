@@ -33,11 +33,14 @@ _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     # A bare quantile is one of time, unless it says that it is one of size.
     ("latency", re.compile(r"^(?!.*(?:size|bytes|length|memory|cpu)).*\bp\d{2,3}\b", re.IGNORECASE)),
 )
+SHARE = re.compile(r"(?<![a-z])(?:rate|ratio|percent\w*|pct|share)(?![a-z])|%|availab", re.IGNORECASE)
 _SUM = re.compile(r"(?:^|[._ ])(?:sum|total)$", re.IGNORECASE)
 _COUNT = re.compile(r"(?:^|[._ ])count$", re.IGNORECASE)
 NO_COUNT = re.compile(r"(?:bucket|p\d\d+|max|min)$", re.IGNORECASE)
+AVERAGE = re.compile(r"average|avg|mean|p50|median", re.IGNORECASE)
 # Fewer steps than this that never fall are chance.
 _MIN_STEPS = 5
+_RISES = 3
 _RESETS = 0.1
 _RESET_TO = 0.5
 _LABEL = re.compile(r"status|code|result|outcome|success|^error$|error[._]type", re.IGNORECASE)
@@ -162,13 +165,24 @@ def _labels(attributes: str) -> Mapping[str, object]:
 
 
 def _counter_names(by_key: Mapping[SeriesKey, Sequence[MeterPoint]]) -> set[str]:
-    """Return the names most of whose series that move at all are counters: what holds for one holds for all of a name."""
+    """Return the names most of whose series are counters: what holds for one holds for all of a name."""
     votes: dict[str, list[bool]] = defaultdict(list)
+    standing: set[str] = set()
     for (_, name, _), held in by_key.items():
         values = [point.value for point in held]
-        if len(values) > _MIN_STEPS and max(values) > min(values):
-            votes[name].append(_never_falls(values))
-    return {name for name, held in votes.items() if 2 * sum(held) > len(held)}
+        if len(values) <= _MIN_STEPS or SHARE.search(name):
+            continue
+        if max(values) > min(values):
+            votes[name].append(_is_counter(name, values))
+        elif values[0] > 0 and (_SUM.search(name) or role_of(name) == "errors"):
+            standing.add(name)  # nobody fails equally often all the time
+    return {name for name, held in votes.items() if 2 * sum(held) > len(held)} | (standing - votes.keys())
+
+
+def _is_counter(name: str, values: Sequence[float]) -> bool:
+    """True for values that never fall; where the name does not say that it is a sum, they must rise more than once."""
+    rises = sum(later > earlier for earlier, later in itertools.pairwise(values))
+    return _never_falls(values) and (rises >= _RISES or _SUM.search(name) is not None)
 
 
 def _never_falls(values: Sequence[float]) -> bool:

@@ -36,6 +36,10 @@ LATENCY_BURNS = (
     Burn(2 * MINUTE_US, 30 * SECOND_US, 0.25, 8, 20.0),
     Burn(15 * MINUTE_US, 3 * MINUTE_US, 0.10, 20, 30.0),
 )
+# Error lines in place of failed requests: they must also come in several slots, since one event can write many.
+LINE_BURN = Burn(3 * MINUTE_US, 30 * SECOND_US, 0.10, 10, 20.0)
+LINE_SLOTS = 4
+LINE_MINUTES = 5
 # A share must also be this many times the usual one.
 TIMES_USUAL = 3.0
 CALM_US = 2 * MINUTE_US
@@ -68,6 +72,30 @@ def notice_burn(history: History, kind: SymptomKind, now_us: int) -> NoticedSymp
             "", "", "", kind, "open", started_us, now_us, None, bad, requests, expected, slow_us, roots
         )
     return None
+
+
+def notice_lines(history: History, now_us: int) -> NoticedSymptom | None:
+    """Return a symptom of error lines that is there now, without its names; None where there is none.
+
+    Without some minutes from before nobody knows whether a service always complains.
+    """
+    usual = history.usual(now_us)
+    if usual.minutes < LINE_MINUTES:
+        return None
+    share = max(LINE_BURN.share, TIMES_USUAL * usual.line_share)
+    short_bad, short_all, _ = _sum(_window(history, now_us, LINE_BURN.short_us), 0)
+    if short_bad < share * short_all or not short_bad:
+        return None
+    slots = _window(history, now_us, LINE_BURN.long_us)
+    bad, lines, roots = _sum(slots, 0)
+    if bad < LINE_BURN.least_bad or bad < share * lines or sum(1 for slot in slots if slot.errors) < LINE_SLOTS:
+        return None
+    if surprise(bad, lines, usual.line_share) < LINE_BURN.evidence:
+        return None
+    started_us = _find_onset(_unsettled(history, now_us), 0, share / 2)
+    return NoticedSymptom(
+        "", "", "", "errors", "open", started_us, now_us, None, bad, lines, usual.line_share, 0, roots
+    )
 
 
 def notice_silence(history: History, now_us: int) -> NoticedSymptom | None:
@@ -128,7 +156,7 @@ def _follow_traffic(symptom: NoticedSymptom, history: History, now_us: int) -> N
         # From the end back: the traffic came back where it has been normal since.
         ended_us = now_us
         for moment, tally in reversed(slots):
-            if tally.requests < normal / 2:
+            if tally.requests < normal / 2 or ended_us - moment > MINUTE_US:
                 break
             ended_us = moment
         return replace(symptom, status="recovered", ended_us=max(ended_us, symptom.started_us))

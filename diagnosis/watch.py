@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from diagnosis.history import KEPT_US, History
-from diagnosis.noticing import follow_symptom, notice_burn, notice_silence
-from domain.noticed import NoticedSymptom, RequestSlot, SymptomKind
+from diagnosis.metered_requests import MeterMemory
+from diagnosis.noticing import follow_symptom, notice_burn, notice_lines, notice_silence
+from domain.noticed import LINES, METERED, NoticedSymptom, RequestSlot, SymptomKind
+from domain.observed import MeterPoint
 from domain.times import MINUTE_US, SECOND_US, SLOT_US, floor_slot
 
 LATENESS_US = 10 * SECOND_US
@@ -41,6 +43,12 @@ class _Service:
     operations: dict[str, History] = field(default_factory=dict)
     moments: set[int] = field(default_factory=set)
 
+    def counts(self, operation: str) -> bool:
+        """Say whether an operation is judged: metrics and lines only of a service of which nothing better is known."""
+        if operation == METERED:
+            return self.operations.keys() <= {LINES, METERED}
+        return operation != LINES or self.operations.keys() == {LINES}
+
 
 class EnvironmentWatch:
     """What is remembered of one environment. It can be built again at any time from what is stored."""
@@ -51,6 +59,7 @@ class EnvironmentWatch:
         slots: Iterable[RequestSlot] = (),
         reached: Iterable[Reached] = (),
         symptoms: Iterable[NoticedSymptom] = (),
+        points: Iterable[MeterPoint] = (),
     ) -> None:
         self._environment = environment
         self._services: dict[str, _Service] = {}
@@ -58,8 +67,12 @@ class EnvironmentWatch:
         self._open: dict[tuple[str, str, SymptomKind], NoticedSymptom] = {}
         for place in reached:
             self._services[place.service] = _Service(evaluated_us=place.evaluated_us, lag_us=place.lag_us)
+        metered: dict[str, int] = {}
         for slot in slots:
             self._add(slot)
+            if slot.operation == METERED:
+                metered[slot.service] = max(metered.get(slot.service, 0), slot.slot_us + SLOT_US - 1)
+        self._meters = MeterMemory(points, metered)
         for symptom in symptoms:
             self._remember(symptom)
         for service in self._services.values():
@@ -68,12 +81,17 @@ class EnvironmentWatch:
     def place(self, slot: RequestSlot) -> RequestSlot:
         """Return a slot under the name of the operation that it is counted for: names beyond a bound share one."""
         known = self._services.get(slot.service)
-        if known is not None and slot.operation in known.operations:
+        if slot.operation in (LINES, METERED) or (known is not None and slot.operation in known.operations):
             return slot
         if sum(len(service.operations) for service in self._services.values()) < MAX_OPERATIONS:
             self._services.setdefault(slot.service, _Service()).operations.setdefault(slot.operation, History())
             return slot
         return replace(slot, operation=OTHER_OPERATIONS)
+
+    def read(self, points: Iterable[MeterPoint], heard_us: int) -> list[RequestSlot]:
+        """Return the requests that samples of metrics tell of, each once; `heard_us` as in `take`."""
+        slots = self._meters.take(points, max(self._head_us, heard_us))
+        return [replace(slot, environment=self._environment) for slot in slots]
 
     def take(self, slots: Iterable[RequestSlot], heard_us: int) -> None:
         """Take in what came: requests, and the newest time (us) that any record of the environment speaks of."""
@@ -122,7 +140,8 @@ class EnvironmentWatch:
         service = self._services.setdefault(slot.service, _Service())
         service.newest_us = max(service.newest_us, slot.slot_us + SLOT_US)
         service.moments.add(floor_slot(slot.slot_us, MINUTE_US))
-        service.total.add(slot)
+        if slot.operation not in (LINES, METERED):
+            service.total.add(slot)
         service.operations.setdefault(slot.operation, History()).add(slot)
 
     def _remember(self, symptom: NoticedSymptom) -> None:
@@ -142,12 +161,19 @@ class EnvironmentWatch:
             self._forget(service, now_us)
         changed = []
         for operation, history in sorted(service.operations.items()):
+            if not service.counts(operation) and (name, operation, "errors") not in self._open:
+                continue
             changed += self._judge_one(name, operation, "errors", history, now_us)
-            if (name, operation, "errors") not in self._open:
+            if operation != LINES and (name, operation, "errors") not in self._open:
                 changed += self._judge_one(name, operation, "latency", history, now_us)
         # A service that fails is also asked less: that is no news.
         if not any(key[0] == name and key[2] != "traffic" for key in self._open):
-            changed += self._judge_one(name, "", "traffic", service.total, now_us)
+            total = (
+                service.operations[METERED]
+                if METERED in service.operations and not service.total.minutes
+                else service.total
+            )
+            changed += self._judge_one(name, "", "traffic", total, now_us)
         return changed
 
     def _judge_one(
@@ -163,7 +189,10 @@ class EnvironmentWatch:
             del self._open[key]
             history.settled_us = max(history.settled_us, after.ended_us or now_us)
             return [after]
-        found = notice_silence(history, now_us) if kind == "traffic" else notice_burn(history, kind, now_us)
+        if operation == LINES:
+            found = notice_lines(history, now_us)
+        else:
+            found = notice_silence(history, now_us) if kind == "traffic" else notice_burn(history, kind, now_us)
         if found is None:
             return []
         named = replace(found, environment=self._environment, service=service, operation=operation)
@@ -183,8 +212,11 @@ class EnvironmentWatch:
 
 def tell(symptom: NoticedSymptom) -> str:
     """Return what was noticed, in one sentence for people."""
-    where = " ".join(filter(None, (symptom.service, symptom.operation)))
+    shown = "" if symptom.operation in (LINES, METERED) else symptom.operation
+    where = " ".join(filter(None, (symptom.service, shown)))
     match symptom.kind:
+        case "errors" if symptom.operation == LINES:
+            told = f"{symptom.bad} of {symptom.requests} lines of {where} were errors (usual: {symptom.usual:.1%})"
         case "errors":
             told = f"{symptom.bad} of {symptom.requests} requests of {where} failed (usual: {symptom.usual:.1%})"
         case "latency":

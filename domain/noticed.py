@@ -13,6 +13,10 @@ type SymptomKind = Literal["errors", "latency", "traffic"]
 type SymptomStatus = Literal["open", "recovered", "silent"]
 
 
+# Names for what no operation is known of: lines in place of requests, and requests that metrics alone tell of.
+LINES, METERED = "(log lines)", "(metrics)"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestSlot:
     """The requests that one operation of a service answered in one slot of time, by when they ended.

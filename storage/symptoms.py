@@ -14,21 +14,26 @@ from itertools import batched
 from typing import Protocol
 
 from domain.errors import NotFound
-from domain.noticed import NoticedSymptom, RequestSlot
+from domain.noticed import LINES, NoticedSymptom, RequestSlot
+from domain.observed import MeterPoint
 from domain.sketch import LatencySketch
-from domain.times import LATEST_US, SLOT_US
+from domain.times import LATEST_US, MINUTE_US, SLOT_US
 from storage.database import Database, Row, Transaction
 
 _KEYS = 1000
+# Samples of metrics taken in one turn, and how far back they are read again where nobody remembers them.
+MAX_POINTS = 200_000
+SAMPLES_US = 15 * MINUTE_US
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What is remembered of an environment: the newest slots of its services, and the newest symptoms."""
+    """What is remembered of an environment: the newest slots of its services, the newest symptoms and samples of metrics."""
 
     slots: Sequence[RequestSlot]
     reached: Sequence[tuple[str, int, int]]
     symptoms: Sequence[NoticedSymptom]
+    points: Sequence[MeterPoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,9 @@ class Watcher(Protocol):
 
     def place(self, slot: RequestSlot) -> RequestSlot:
         """Return a slot under the operation that it is counted for."""
+
+    def read(self, environment: str, points: Sequence[MeterPoint], heard_us: int) -> Sequence[RequestSlot]:
+        """Return the requests that samples of metrics tell of; called with none where no sample came."""
 
     def take(self, environment: str, slots: Sequence[RequestSlot], heard_us: int) -> Judged:
         """Take in what came and judge it."""
@@ -125,10 +133,13 @@ def _follow(tx: Transaction, watcher: Watcher, batches: int, remembered_us: int,
     heard = {str(row[0]): int(row[1]) for row in tx.fetch("watch_heard", (after, upto) * 3)}
     for environment in heard:
         if not watcher.knows(environment):
-            watcher.remember(environment, _read_stored(tx, environment, remembered_us))
+            watcher.remember(environment, _read_stored(tx, environment, remembered_us, after))
     came: defaultdict[str, list[RequestSlot]] = defaultdict(list)
-    for slot in _read_requests(tx, after, upto):
+    for slot in (*_read_requests(tx, after, upto), *_read_lines(tx, after, upto)):
         came[slot.environment].append(watcher.place(slot))
+    points = _read_points(tx, after, upto)
+    for environment, heard_us in heard.items():
+        came[environment] += watcher.read(environment, points.get(environment, ()), heard_us)
     _add_slots(tx, [slot for slots in came.values() for slot in slots])
     for environment, heard_us in sorted(heard.items()):
         judged = watcher.take(environment, came.get(environment, ()), heard_us)
@@ -148,6 +159,25 @@ def _read_requests(tx: Transaction, after: int, upto: int) -> list[RequestSlot]:
         key = (str(environment).rstrip(" "), str(service).rstrip(" "), str(operation).rstrip(" "), int(slot_us))
         _merge(parts, RequestSlot(*key, requests, errors, roots, durations))
     return list(parts.values())
+
+
+def _read_lines(tx: Transaction, after: int, upto: int) -> list[RequestSlot]:
+    return [
+        RequestSlot(str(row[0]), str(row[1]), LINES, int(row[2]), int(row[3]), int(row[4]), 0, LatencySketch())
+        for row in tx.fetch("watch_lines", (SLOT_US, after, upto))
+        if row[1]
+    ]
+
+
+def _read_points(tx: Transaction, after: int, upto: int) -> dict[str, list[MeterPoint]]:
+    points: dict[str, list[MeterPoint]] = defaultdict(list)
+    for row in tx.fetch("watch_points", (after, upto, MAX_POINTS)):
+        points[str(row[0])].append(_point(row))
+    return points
+
+
+def _point(row: Row) -> MeterPoint:
+    return MeterPoint._make((*map(str, row[1:7]), int(row[7]), float(row[8])))
 
 
 def _merge(parts: dict[tuple[str, str, str, int], RequestSlot], slot: RequestSlot) -> None:
@@ -177,13 +207,17 @@ def _add_slots(tx: Transaction, came: Iterable[RequestSlot]) -> None:
     tx.execute_many("watch_put_slot", sorted(_slot_row(slot) for slot in parts.values()))
 
 
-def _read_stored(tx: Transaction, environment: str, remembered_us: int) -> Stored:
+def _read_stored(tx: Transaction, environment: str, remembered_us: int, upto: int) -> Stored:
     reached = [(str(row[0]), int(row[1]), int(row[2])) for row in tx.fetch("watch_reached", (environment,))]
     since = min((evaluated_us for _, evaluated_us, _ in reached), default=0) - remembered_us
     return Stored(
         slots=[_slot_from_row(row) for row in tx.fetch("watch_recent_slots", (remembered_us, environment))],
         reached=reached,
         symptoms=[_from_row(row) for row in tx.fetch("symptoms_since", (environment, since))],
+        points=[
+            _point(row)
+            for row in tx.fetch("watch_earlier_points", (environment, environment, SAMPLES_US, upto, MAX_POINTS))
+        ],
     )
 
 

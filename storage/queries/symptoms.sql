@@ -11,6 +11,27 @@ FROM span FORCE INDEX (by_seq)
 WHERE seq > ? AND seq <= ? AND (kind IN (2, 5) OR parent_id = '')
 GROUP BY environment, service, name, slot_us, bucket
 
+-- Lines in place of requests: of level ERROR and above, and all of them.
+-- name: watch_lines
+SELECT environment, service, time_us - time_us MOD ? AS slot_us, COUNT(*), SUM(level >= 17)
+FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ? GROUP BY environment, service, slot_us
+
+-- The names are those that `diagnosis.meters.role_of` may know; which they are it says itself.
+-- name: watch_points
+SELECT environment, service, name, series, IF(destination = '', service, destination), source, attributes, time_us, value
+FROM metric_point FORCE INDEX (by_seq)
+WHERE seq > ? AND seq <= ? AND name NOT REGEXP '(?i)bucket$' AND name REGEXP
+  '(?i)error|fault|fail|5xx|exception|request|call|count|throughput|qps|rps|ops|invocation|latenc|duration|response|elapsed|availab|success|uptime|p[0-9][0-9]'
+ORDER BY seq LIMIT ?
+
+-- name: watch_earlier_points
+SELECT environment, service, name, series, IF(destination = '', service, destination), source, attributes, time_us, value
+FROM metric_point FORCE INDEX (by_time)
+WHERE environment = ? AND time_us >= (SELECT MAX(evaluated_us) FROM watched_service WHERE environment = ?) - ?
+  AND seq <= ? AND name NOT REGEXP '(?i)bucket$' AND name REGEXP
+  '(?i)error|fault|fail|5xx|exception|request|call|count|throughput|qps|rps|ops|invocation|latenc|duration|response|elapsed|availab|success|uptime|p[0-9][0-9]'
+ORDER BY time_us DESC LIMIT ?
+
 -- name: watch_heard
 SELECT environment, MAX(time_us) FROM (
   SELECT environment, MAX(start_us + duration_us) AS time_us FROM span FORCE INDEX (by_seq)

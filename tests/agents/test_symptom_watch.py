@@ -17,7 +17,7 @@ from diagnosis.history import KEPT_US
 from domain.noticed import NoticedSymptom
 from domain.settings import Settings
 from domain.sketch import LatencySketch
-from domain.telemetry import Span, SpanKind
+from domain.telemetry import Level, LogEvent, MetricPoint, Span, SpanKind
 from domain.times import HOUR_US, MINUTE_US, SECOND_US
 from graph.topology import TopologyGraph
 from storage.database import QUERIES, Database
@@ -141,6 +141,55 @@ async def test_many_servers_take_turns(services: Services, database: Database, e
     stop.set()
     await asyncio.wait_for(asyncio.gather(*running), 30)
     assert len(await list_symptoms(services, environment)) == 1
+
+
+async def test_trouble_is_noticed_in_lines_alone_and_in_counters_alone(
+    services: Services, database: Database, environment: str
+) -> None:
+    start = (time.time_ns() // 1000 - HOUR_US) // MINUTE_US * MINUTE_US
+    store = IngestStore(database)
+    totals = {"200": 5e6, "503": 70.0}
+
+    async def send(first: int, last: int, failing: int) -> None:
+        for number in range(first, last):
+            at = start + number * 10 * SECOND_US
+            logs = [
+                LogEvent(
+                    environment,
+                    at + n * SECOND_US,
+                    "worker",
+                    Level.ERROR if n < failing else Level.INFO,
+                    "job done",
+                    1,
+                    "job done",
+                )
+                for n in range(10)
+            ]
+            await store.write(prepare(Batch(environment, "logs", uuid.uuid4().hex, 0, logs=logs)))
+            points = []
+            for code, grown in (("200", 100 - 10 * failing), ("503", 10 * failing)):
+                totals[code] += grown
+                said = {"code": code}
+                points.append(
+                    MetricPoint(environment, at, "mesh", "calls_total", totals[code], "", "web", "cart", said)
+                )
+            await store.write(prepare(Batch(environment, "metrics", uuid.uuid4().hex, 0, metrics=points)))
+
+    await send(0, 60, 0)
+    await settle(SymptomWatch(services))
+    await send(60, 62, 6)
+    await settle(SymptomWatch(services))  # one that was started in the midst of it
+    await send(62, 75, 6)
+    watch = SymptomWatch(services)
+    await settle(watch)
+    found = await list_symptoms(services, environment)
+    assert {(s["service"], s["kind"], s["status"]) for s in found} == {
+        ("worker", "errors", "open"),
+        ("cart", "errors", "open"),
+    }
+    await send(75, 100, 0)
+    await settle(watch)
+    assert {s["status"] for s in await list_symptoms(services, environment)} == {"recovered"}
 
 
 def noticed(environment: str, *, service: str = "cart", ago_us: int = MINUTE_US) -> NoticedSymptom:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diagnosis.watch import LATENESS_US, MAX_OPERATIONS, EnvironmentWatch, Reached, tell
-from domain.noticed import NoticedSymptom, RequestSlot
+from domain.noticed import LINES, METERED, NoticedSymptom, RequestSlot
 from domain.sketch import LatencySketch
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, SLOT_US
 
@@ -227,3 +227,51 @@ def test_years_between_two_records_cost_nothing() -> None:
     changed, reached = watch.advance(NOW + 30 * 365 * 24 * HOUR_US)
     assert changed == []
     assert reached[0].evaluated_us >= later[-3].slot_us
+
+
+def lines(
+    service: str, failing: Callable[[float], float], seconds: int = 3600, rate: float = 10.0
+) -> list[RequestSlot]:
+    return traffic(lambda at: (rate, failing(at), 1.0), seconds, service=service, operation=LINES)
+
+
+def test_a_burst_of_error_lines_is_noticed_where_nothing_else_tells_of_a_service() -> None:
+    told = run(lines("worker", lambda at: 0.5 if 1800 <= at < 2100 else 0.01))
+    assert [(s.service, s.kind, s.status) for s in told] == [
+        ("worker", "errors", "open"),
+        ("worker", "errors", "recovered"),
+    ]
+    assert 1800 <= (told[0].noticed_us - T0) / SECOND_US <= 1900
+    assert "lines of worker were errors" in tell(told[0])
+    # Where requests are seen, they tell of it, and lines do not.
+    seen = traffic(healthy, 3600, service="worker", operation="GET /")
+    assert run([*lines("worker", lambda at: 0.5 if 1800 <= at < 2100 else 0.01), *seen]) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_service_that_always_complains_is_no_symptom(seed: int) -> None:
+    choose = random.Random(seed)
+    often, everlasting = choose.uniform(0.3, 0.9), choose.uniform(2.0, 20.0)
+    assert run(lines("mailer", lambda at: often, rate=everlasting)) == []
+    # Nor is a job that does so every now and then, or a single event that writes many lines.
+    assert run(lines("job", lambda at: 0.9 if at % 900 < 40 else 0.0)) == []
+    assert run(lines("once", lambda at: 1.0 if 1800 <= at < 1820 else 0.0)) == []
+    # Of one that was never heard before nobody knows how it usually is.
+    assert run(lines("young", lambda at: 0.8, 240)) == []
+
+
+def test_requests_that_metrics_alone_tell_of_are_judged_like_any_other() -> None:
+    def sampled(shape: Shape) -> list[RequestSlot]:
+        held = traffic(shape, 3600, service="cart", operation=METERED)
+        return [slot for slot in held if (slot.slot_us - T0) % (30 * SECOND_US) == 0]
+
+    assert run(sampled(healthy)) == []
+    (failing, ended) = run(sampled(broken(1800, 2100, failing=0.5)))
+    assert (failing.kind, failing.operation, ended.status) == ("errors", METERED, "recovered")
+    assert "(metrics)" not in tell(failing)
+    (slow, _) = run(sampled(broken(1800, 2100, typical=900_000.0)))
+    assert slow.kind == "latency"
+    (gone, back) = run(sampled(broken(1800, 2100, rate=0.0)) + traffic(healthy, 3600, service="other"))
+    assert (gone.kind, gone.service) == ("traffic", "cart")
+    assert back.ended_us is not None
+    assert (back.ended_us - back.started_us) / SECOND_US == pytest.approx(300, abs=40)
