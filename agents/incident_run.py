@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
 
 from agents.replies import make_question
 from diagnosis.grouping import Nearness
 from diagnosis.recurrence import find_recurrence, make_signature
 from domain.errors import GraphError, NotFound
 from domain.incident import LiveIncident, TimelineEvent
-from domain.times import MINUTE_US, format_us
+from domain.times import MINUTE_US, format_us, from_us
 from storage.incident_log import IncidentLog
 from storage.incidents import ANNOUNCEMENTS
-from storage.jobs import JobQueue
+from storage.jobs import Job, JobQueue
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -33,15 +36,24 @@ class IncidentRun:
         self._services = services
         self._log = log
 
-    async def investigate(self, incident: LiveIncident, text: str, at_us: int) -> Mapping[str, Any]:
-        """Ask a question about an incident as of a moment, and return {outcome, recurrence}. Raises CausegraphError."""
+    async def investigate(
+        self, incident: LiveIncident, text: str, at_us: int, job: Job | None = None
+    ) -> Mapping[str, Any]:
+        """Ask a question about an incident as of a moment, and return {outcome, recurrence}. Raises CausegraphError.
+
+        Where the worker that had the `job` before died, it goes on behind the last agent that had finished.
+        """
         if incident.status in ("open", "identified"):
             began = TimelineEvent(incident.id, _now(), "investigating", text)
             await self._log.change(incident.id, "investigating", began)
         recurrence = await self._recall(incident, at_us)
         await announce(self._services, incident.id, f"opened {at_us}")
         question = make_question(text, incident.environment, at_us=at_us, incident_id=incident.id)
-        answer = await self._services.investigator.ask(question)
+        investigator = self._services.investigator
+        if job is None:
+            answer = await investigator.ask(question)
+        else:
+            answer = await investigator.ask(replace(question, run_id=run_of(job)), segment=job.attempt - 1)
         verdict = answer["verdict"]
         event = TimelineEvent(
             incident.id,
@@ -83,6 +95,12 @@ class IncidentRun:
             logger.warning("a signature lacks the topology", extra={"incident": incident.id, "reason": str(exc)})
             return set()
         return Nearness((edge.source, edge.target) for edge in calls).beside(services)
+
+
+def run_of(job: Job) -> str:
+    """Return the id of the trace of a job's investigation, the same one in every attempt."""
+    digest = blake3(f"{job.queue}\n{job.id}\n{job.created_us}".encode()).hexdigest(4)
+    return f"trc_{from_us(job.created_us):%Y%m%d_%H%M%S}_{digest}"
 
 
 async def announce(services: Services, incident_id: str, what: str, **details: str) -> None:

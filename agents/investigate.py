@@ -37,6 +37,7 @@ from runbooks.library import Library
 from storage.conversations import ConversationStore
 from storage.database import Database
 from storage.prompt_keeper import PromptKeeper
+from storage.run_states import RunStates
 from storage.spooled import SpooledStore
 from storage.telemetry import Telemetry
 from tracing.trace import Sink, start_trace
@@ -101,10 +102,15 @@ class Investigator:
         self._runbook_search = runbook_search
         self._keep_prompt = prompts.keep if prompts else None
 
-    async def ask(self, question: Question) -> dict[str, Any]:
-        """Return the answer to a question; raises QuestionError or StorageError."""
-        async for part in self.stream(question):
+    async def ask(self, question: Question, *, segment: int = 0) -> dict[str, Any]:
+        """Return the answer to a question; raises QuestionError or StorageError.
+
+        That of a question with a `run_id` is the answer of a trace of that id; with a `segment` it goes on with it (`stream`).
+        """
+        async for part in self.stream(question, trace_id=question.run_id, segment=segment):
             if isinstance(part, Answer):
+                if question.run_id:
+                    await RunStates(self._database).forget(question.run_id)
                 return part.body
         raise CausegraphError("The investigation ended without an answer: see the log.")
 
@@ -128,8 +134,9 @@ class Investigator:
             ) as trace,
             open_team(self._database, question.run_id) as team,
         ):
-            deps = self._deps(question)
             begun: State | Left | None = await team.find_left() if segment else None
+            # What was asked, and when, is what the run began with.
+            deps = self._deps(begun.state["question"] if isinstance(begun, Left) else question)
             if begun is None:
                 behind = await self._wait_for_watermark()
                 read = await self._read(question, deps, trace.id, behind, began)

@@ -143,7 +143,7 @@ class AlertTriage:
             return {"skipped": incident.merged_into or "closed"}
         at_us = min(time.time_ns() // 1000, incident.profile.last_us + _DELAY_US)
         try:
-            return await self._run.investigate(incident, await self._question(incident, at_us), at_us)
+            return await self._run.investigate(incident, await self._question(incident, at_us), at_us, job)
         except StorageError:
             raise  # it comes back: the job is tried again
         except CausegraphError as exc:

@@ -179,7 +179,7 @@ class SymptomWatch:
         at_us = min(symptom.noticed_us + _SETTLE_US, time.time_ns() // 1000)
         try:
             incident = await self.log.get(str(job.payload["incident_id"]))
-            return await self._run.investigate(incident, question_about(symptom), at_us)
+            return await self._run.investigate(incident, question_about(symptom), at_us, job)
         except StorageError:
             raise  # it comes back: the job is tried again
         except CausegraphError as exc:

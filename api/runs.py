@@ -22,9 +22,10 @@ from agents.question import Question
 from agents.services import Services
 from agents.telling import Told, tell_tokens
 from api.errors import status_of, told_body
-from domain.errors import CausegraphError
+from domain.errors import CausegraphError, QuestionError
 from domain.times import from_us
 from storage.chat_runs import ChatEvent, ChatRun, ChatRunStore
+from storage.run_states import RunStates
 from tracing.events import make_trace_id
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ LOST_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _TRIES = 30
+_MOST_SEGMENTS = 8
 _KEPT_SECONDS = 7 * 24 * 3600.0
 
 
@@ -45,6 +47,7 @@ class ChatRuns:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = ChatRunStore(services.database)
+        self._states = RunStates(services.database)
         self._owner = secrets.token_hex(12)
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -112,6 +115,7 @@ class ChatRuns:
                 if time.monotonic() - swept > _KEPT_SECONDS / 168:
                     swept = time.monotonic()
                     await self._store.drop(_KEPT_SECONDS)
+                    await self._states.drop(_KEPT_SECONDS)
             except CausegraphError as exc:
                 logger.warning("Runs of questions cannot be looked after now.", extra={"reason": str(exc)})
             with suppress(TimeoutError):
@@ -170,6 +174,8 @@ class ChatRuns:
                 told.add((event.name, str(event.data.get("agent", ""))))
                 if event.name in _ENDS:
                     return _ENDS[event.name]
+        if run.segment > _MOST_SEGMENTS:
+            raise QuestionError(f"{run.segment} servers ended while they worked on this question: it is given up.")
         if run.status == "cancelling":
             await self._tell(run, "cancelled", {"run_id": run.id})
             return "cancelled"

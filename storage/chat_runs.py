@@ -11,6 +11,7 @@ from typing import Any
 from domain.errors import NotFound
 from domain.times import SECOND_US
 from storage.database import Database, Row, Transaction
+from storage.run_states import forget_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,7 @@ class ChatRunStore:
 
         def end(tx: Transaction) -> None:
             if tx.execute("end_chat_run", (status, _now(), run.id, run.owner)):
-                for query in ("drop_checkpoints", "drop_checkpoint_blobs", "drop_checkpoint_writes"):
-                    tx.execute(query, (run.id,))
+                forget_state(tx, run.id)
 
         await self._database.transaction(end)
 

@@ -43,12 +43,3 @@ DELETE FROM chat_event WHERE run_id IN (SELECT id FROM chat_run WHERE touched_us
 
 -- name: drop_old_chat_runs
 DELETE FROM chat_run WHERE touched_us < ? AND status NOT IN ('running', 'cancelling')
-
--- name: drop_checkpoints
-DELETE FROM checkpoints WHERE thread_id = ?
-
--- name: drop_checkpoint_blobs
-DELETE FROM checkpoint_blobs WHERE thread_id = ?
-
--- name: drop_checkpoint_writes
-DELETE FROM checkpoint_writes WHERE thread_id = ?

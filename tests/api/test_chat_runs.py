@@ -25,6 +25,7 @@ from api.runs import ChatRuns
 from storage.chat_runs import ChatRun, ChatRunStore
 from storage.checkpoints import open_state
 from storage.conversations import Focus
+from storage.run_states import RunStates
 from tests.inference.fake_ollama import FakeOllama, Fault, running
 from tests.serving import Serve
 
@@ -189,6 +190,30 @@ async def test_a_run_goes_on_behind_the_last_step_of_the_process_that_died(
     await asyncio.gather(*second._tasks.values())
     async with open_state(services.database, State) as saver:
         assert await saver.aget_tuple({"configurable": {"thread_id": run_id}}) is None
+
+
+async def test_a_question_that_ends_its_servers_is_given_up(services: Services, environment: str) -> None:
+    runs, run_id = ChatRuns(services), f"trc_deadly_{time.time_ns()}"
+    question = make_question(QUESTION, environment)
+    run = ChatRun(run_id, environment, "", "running", runs._owner, 9, question.at_us, asdict(question))
+    await runs._store.begin(run)
+    runs._work_on(run)
+    last = [event async for event in runs.follow(run_id)][-1]
+    assert (last.name, "given up" in last.data["message"]) == ("error", True)
+    await asyncio.gather(*runs._tasks.values())
+    assert (await runs.get(run_id))["status"] == "failed"
+
+
+async def test_states_that_nobody_goes_on_with_are_forgotten(services: Services) -> None:
+    run_id = f"trc_forgotten_{time.time_ns()}"
+    config: RunnableConfig = {"configurable": {"thread_id": run_id, "checkpoint_ns": ""}}
+    states = RunStates(services.database)
+    async with open_state(services.database, Older) as saver:
+        await saver.aput(config, empty_checkpoint(), {}, {})
+        await states.drop(3600)
+        assert await saver.aget_tuple(config)
+        assert await states.drop(-3600) >= 1
+        assert await saver.aget_tuple(config) is None
 
 
 async def test_what_another_version_left_begins_anew(

@@ -15,11 +15,15 @@ import httpx
 import pytest
 
 from agents import follow_up
-from agents.incident_run import IncidentRun
+from agents import graph as team
+from agents.incident_run import IncidentRun, run_of
 from agents.postmortem import escape
 from agents.services import Services
+from agents.state import State
 from agents.triage import AlertTriage
 from domain.errors import ChatError, QuestionError, SettingsError
+from storage.checkpoints import open_state
+from storage.jobs import JobQueue
 from tests.settling import settle
 
 HOSTILE = "<img src=x onerror=alert(1)> | **bold** [link](http://evil.example) `x` @here\n# title"
@@ -94,6 +98,46 @@ async def test_from_a_webhook_to_a_postmortem(
     assert f"[`{cause['evidence'][0]}`]" in draft
     assert not re.search(r"(?<!\\)<(img|script)", draft)
     assert "](http" not in draft
+
+
+async def test_an_investigation_of_a_worker_that_died_goes_on_in_the_next_attempt(
+    client: httpx.AsyncClient,
+    services: Services,
+    triage: AlertTriage,
+    incident: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await send(client, incident, firing("HighErrors", "payment"))
+    await settle(triage)
+    live = await triage.log.get((await listed(client, incident, origin="alert"))[0]["id"])
+    queue = JobQueue(services.database, f"runs of {incident}", lease_seconds=0.0)
+    await queue.enqueue({})
+    job, reached = await queue.claim(), asyncio.Event()
+    assert job is not None
+
+    async def hang(state: Any, deps: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    run = IncidentRun(services, triage.log)
+    with monkeypatch.context() as dying:
+        dying.setitem(team._SEQUENCE, "explainer", hang)
+        working = asyncio.create_task(run.investigate(live, "Why did payment fail?", live.updated_us, job))
+        await asyncio.wait_for(reached.wait(), 60)
+        working.cancel()
+        await asyncio.wait([working])
+    again = await queue.claim()
+    assert again is not None and (again.id, again.attempt) == (job.id, 2)
+    # The clock has gone on; what was asked about has not.
+    left = await triage.log.get(live.id)
+    found = await run.investigate(left, "Why did payment fail?", live.updated_us + 60_000_000, again)
+    assert found["outcome"] in ("CONFIRMED", "LIKELY")
+    trace = (await client.get(f"/traces/{run_of(job)}")).json()
+    stages = [stage["name"] for stage in trace["stages"]]
+    assert (trace["segments"], trace["status"]) == (2, "complete")
+    assert (stages.count("planner"), stages.count("explainer"), stages.count("judge")) == (1, 2, 1)
+    async with open_state(services.database, State) as saver:
+        assert await saver.aget_tuple({"configurable": {"thread_id": run_of(job)}}) is None
 
 
 @pytest.mark.long
