@@ -32,6 +32,7 @@ async def draft_postmortem(services: Services, incident_id: str) -> str:
         *_section("What the records show", _claims(answer)),
         *_section("Timeline (UTC)", _timeline(life["timeline"])),
         *_section("What was known from before", _recurrence(life["recurrence"])),
+        *_section("What was done", await _runs(services, incident_id)),
         *_section(
             "What helped", [f"- {escape(e['text'])}" for e in life["timeline"] if e["kind"] == "helped"] or ["- ..."]
         ),
@@ -108,6 +109,21 @@ def _timeline(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _recurrence(recurrence: Mapping[str, Any] | None) -> list[str]:
     return [f"- {escape(str(recurrence['text']))}"] if recurrence else []
+
+
+async def _runs(services: Services, incident_id: str) -> list[str]:
+    """Return the runs of workflows: who proposed and approved each, what it did, and what became of it."""
+    lines: list[str] = []
+    for listed in reversed(await services.remedy.runs.list(incident_id=incident_id)):
+        run = await services.remedy.read_run(listed.id)
+        approvals = services.remedy.approvals
+        tried = [one for held in await approvals.of_run(listed.id) for one in await approvals.events(held.id)]
+        approved = ", ".join(dict.fromkeys(one.actor for one in tried if one.what == "approve" and one.accepted))
+        who = f"proposed by {run['proposed_by']}, approved by {approved or 'nobody'}"
+        told = f"{escape(run['title'] or run['id'])} (`{run['run_id']}`), {escape(who)}: {run['status']}. {escape(run['reason'])}"
+        lines.append(f"- {told}")
+        lines += [f"  - {escape(done['name'])}: {done['status']}. {escape(done['result'])}" for done in run["done"]]
+    return lines
 
 
 def _follow_ups(answer: Mapping[str, Any]) -> list[str]:

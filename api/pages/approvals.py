@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from agents.services import Services
 from api.auth import Session
 from api.pages.facets import Choice, choose
 from api.pages.render import Pages
-from domain.errors import NotFound, QuestionError
+from domain.errors import AccessError, NotFound, QuestionError
 from domain.evidence import canonical_bytes
 from domain.remedy import Actor, digest_of
 
@@ -57,6 +58,20 @@ def add_approvals(router: APIRouter, pages: Pages) -> None:
         await remedy_replies.decide(services, approval_id, decision, actor, fields.get("digest", ""), reason)
         return RedirectResponse(f"/ui/approvals/{quote(approval_id, safe='')}", 303)
 
+    @router.post("/ui/incidents/{incident_id}/workflow")
+    async def start_workflow(request: Request, incident_id: str, session: Session = Depends(gate.page)) -> Response:
+        fields = await gate.form(request, session)
+        if not session.key.may("ask"):
+            raise AccessError(f"Your key has the role {session.key.role!r}, which may not propose workflows.")
+        said = fields.get("arguments", "")
+        asked = {"workflow": fields.get("workflow", ""), "incident_id": incident_id, "arguments": read_arguments(said)}
+        actor, dry = Actor(session.key.id, session.key.role, "web"), fields.get("what") == "dry-run"
+        run = await remedy_replies.propose_run(services, asked, actor, dry=dry)
+        if dry:
+            return pages.render("dry_run.html", session, incident_id=incident_id, run=run, said=said)
+        where = f"/ui/approvals/{quote(run['approval_id'], safe='')}" if run["approval_id"] else "/ui/workflows"
+        return RedirectResponse(where, 303)
+
     @router.get("/ui/workflows")
     async def workflows_page(session: Session = Depends(gate.page)) -> Response:
         return pages.render(
@@ -76,6 +91,17 @@ async def read_workflow(services: Services, body: Any) -> dict[str, Any] | None:
         return await services.remedy.read_run(str(proposed["run_id"]))
     except NotFound:
         return proposed
+
+
+def read_arguments(text: str) -> dict[str, str]:
+    """Read `name=value name=value`; a value with blanks has quotes around it. Raises QuestionError."""
+    try:
+        pairs = [word.partition("=") for word in shlex.split(text[:2000])]
+    except ValueError as exc:
+        raise QuestionError(f"The arguments cannot be read: {exc}.") from exc
+    if bad := [name for name, equals, _ in pairs if not equals or not name]:
+        raise QuestionError(f"Write arguments as name=value, not {bad[0][:40]!r}.")
+    return {name: value for name, _, value in pairs}
 
 
 def _read_decision(text: str) -> Literal["approve", "reject"]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
-from agents import incident_replies, replies, topology_replies
+from agents import incident_replies, remedy_replies, replies, topology_replies
 from agents.plain import told_claims
 from agents.postmortem import draft_postmortem
 from agents.services import Services
@@ -91,6 +91,8 @@ def add_incidents(router: APIRouter, pages: Pages) -> None:
             may_act=session.key.may("ask"),
             body=body,
             workflow=await read_workflow(services, body),
+            workflows=list(services.remedy.workflows),
+            runs=await remedy_replies.list_runs(services.remedy, incident_id=incident_id),
             chains=[make_chain(cause) for cause in body.get("verdict", {}).get("causes", [])],
             claims=told_claims(body),
             cited=await load_cited(services, incident["environment"], body),

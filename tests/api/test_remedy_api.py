@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from agents.services import Services
+from api.pages.approvals import read_arguments
+from domain.errors import QuestionError
 from graph.topology import TopologyGraph
 from storage.database import Database
 from tests.api.turning import turning_services
@@ -72,6 +74,9 @@ async def test_an_answer_leads_to_a_verified_fix(
     assert tried[1]["actor"] == reader_id
     life = (await client.get(f"/incidents/{body['incident_id']}/life")).json()
     assert "turn-back: verified" in json.dumps(life), life
+    draft = (await client.get(f"/incidents/{body['incident_id']}/postmortem")).text
+    done_lines = draft.partition("## What was done")[2].partition("##")[0]
+    assert "approved by" in done_lines and "Turn back: done" in done_lines and "verified" in done_lines
     stages = await _stages_of(client, body["trace_id"])
     assert stages.index("judge") < stages.index("workflow prepare") < stages.index("workflow end")
 
@@ -150,3 +155,10 @@ async def _send_good_requests(client: httpx.AsyncClient, environment: str) -> No
         resource = {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": [span]}]}
         await client.post("/v1/traces", json={"resourceSpans": [resource]})
         await asyncio.sleep(0.1)
+
+
+def test_arguments_as_people_write_them() -> None:
+    assert read_arguments('a=1 b="two words" c=') == {"a": "1", "b": "two words", "c": ""}
+    for wrong in ("a", "=1", 'a="1'):
+        with pytest.raises(QuestionError):
+            read_arguments(wrong)

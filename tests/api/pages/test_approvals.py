@@ -73,3 +73,23 @@ async def test_other_bytes_are_not_approved(
     await page.get_by_role("button", name="Reject").click()
     await expect(page.locator(".tags .tag").first).to_have_text("rejected")
     tab.trouble[:] = [said for said in tab.trouble if "409" not in said]  # the browser tells of the refusal
+
+
+async def test_a_workflow_is_tried_dry_and_proposed_from_its_incident(
+    tab: Tab, client: httpx.AsyncClient, services: Services, incident: str
+) -> None:
+    incident_id, _ = await _ask(client, incident)
+    page = await tab.open(f"/ui/incidents/{incident_id}")
+    arguments = page.locator("input[name=arguments]")
+    await arguments.fill("service=of-my-own")
+    await page.get_by_role("button", name="Try it dry").click()
+    await expect(page.locator("main")).to_contain_text("Nothing was changed")
+    await expect(page.locator("main")).to_contain_text("the valve would go from 1 to 3")
+    before = len(await services.remedy.runs.list(incident))
+    await page.get_by_role("button", name="Propose it").click()
+    await page.wait_for_url("**/ui/approvals/apr-*")
+    (run, *_) = await services.remedy.runs.list(incident)
+    assert len(await services.remedy.runs.list(incident)) == before + 1
+    assert (run.incident_id, run.request["arguments"]["service"]["value"]) == (incident_id, "of-my-own")
+    page = await tab.open(f"/ui/incidents/{incident_id}")
+    await expect(page.locator("main")).to_contain_text("Runs of workflows")
