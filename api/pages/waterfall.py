@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,12 +13,13 @@ from markupsafe import Markup
 from agents.plain import show_plain
 from api.pages.wording import tell_seconds
 from domain.times import SECOND_US
-from tracing.fold import StageView, TraceView
 from tracing.scorecard import walk_stages
+from tracing.view import EvalView, StageView, TraceView
 
 _WIDTH = 1000.0
 _THIN = 2.0
 _DEEPEST = 12
+_EVALS = 3
 _KINDS = frozenset({"model", "tool", "retriever", "reranker", "embedding", "guardrail"})
 # A stretch in which nothing ran, longer than this share of the work, is drawn as short as that.
 _IDLE_SHARE = 0.08
@@ -66,8 +68,9 @@ def draw_waterfall(view: TraceView, base: str, selected: str = "") -> Waterfall:
     stages = list(walk_stages(view))
     scale = _make_scale(view, [stage for _, stage in stages])
     parents = [bool(stage.stages) for _, stage in stages]
+    said = _evaluations(view)
     rows = [
-        _row(number, depth, stage, parent, scale, base, stage.span_id == selected)
+        _row(number, depth, stage, parent, scale, base, said.get(stage.span_id, ""), stage.span_id == selected)
         for number, ((depth, stage), parent) in enumerate(zip(stages, parents, strict=True))
     ]
     return Waterfall(
@@ -134,7 +137,27 @@ def _ticks(scale: Scale) -> list[Tick]:
     return [Tick(_WIDTH * at / 4, tell_seconds(whole * at / 4 / SECOND_US) if at else "0") for at in range(5)]
 
 
-def _row(number: int, depth: int, stage: StageView, parent: bool, scale: Scale, base: str, selected: bool) -> str:
+def _evaluations(view: TraceView) -> dict[str, str]:
+    """Return the badges of what was attached to each stage: what failed first, then the lowest scores, three at most."""
+    found: defaultdict[str, list[EvalView]] = defaultdict(list)
+    for held in view.evals:
+        found[held.span_id].append(held)
+    return {span_id: "".join(map(_eval_badge, sorted(held, key=_worst)[:_EVALS])) for span_id, held in found.items()}
+
+
+def _worst(held: EvalView) -> tuple[bool, float]:
+    return (held.passed is not False, 1.0 if held.score is None else held.score)
+
+
+def _eval_badge(held: EvalView) -> str:
+    kind = "" if held.passed is None else ' class="complete"' if held.passed else ' class="failed"'
+    score = "" if held.score is None else f" {held.score:.2f}"
+    return f'<b{kind} title="evaluation">{escape(show_plain(held.name[:24]))}{score}</b>'
+
+
+def _row(
+    number: int, depth: int, stage: StageView, parent: bool, scale: Scale, base: str, said: str, selected: bool
+) -> str:
     left = scale.place(stage.start_us)
     width = max(_THIN, scale.place(_ends_us(stage)) - left)
     left = min(left, _WIDTH - _THIN)
@@ -144,7 +167,7 @@ def _row(number: int, depth: int, stage: StageView, parent: bool, scale: Scale, 
     return (
         f'<a class="r d{min(depth, _DEEPEST)} {stage.status}" id="s{number}" data-d="{depth}" data-item '
         f'href="{base}?stage={escape(stage.span_id)}#stage"{current}>'
-        f'<span class="n">{twist}{name}</span><span class="b">{_badges(stage)}</span>'
+        f'<span class="n">{twist}{name}</span><span class="b">{said}{_badges(stage)}</span>'
         f'<svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true"><rect x="{left:.1f}" width="{width:.1f}" height="10"/></svg>'
         f'<span class="t">{tell_seconds(stage.seconds)}</span></a>'
     )

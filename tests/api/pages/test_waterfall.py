@@ -94,8 +94,9 @@ async def test_everything_of_a_run_is_shown_as_text(tab: Tab, services: Services
     page = await tab.open(f"/ui/traces/{trace.id}")
     await expect(page.locator("main")).to_contain_text("waiting for <img")
     await page.locator(".tree a").first.click()
-    badges = await page.locator(".tree a").first.locator(".b").inner_text()
-    assert "1 dec" in badges
+    badges = page.locator(".tree a").first.locator(".b")
+    await expect(badges).to_contain_text("1 dec")
+    assert "0.40" in await badges.locator("b.failed").inner_text()
     await expect(page.locator(".tree a .b b.cached")).to_have_text("cached")
     panel = page.locator("#stage")
     for heading in ("Decisions", "Model calls", "Tried again", "Went on to", "Evaluations", "Log"):
