@@ -142,14 +142,16 @@ class Investigator:
                 read = await self._read(question, deps, trace.id, behind, began)
                 if isinstance(read, _Reply):
                     yield Progress(read.agent, read.text)
-                    yield Answer(read.body)
-                    return
-                begun = {"question": read, "behind": behind, "round": 0, "reports": {}, "gathered": Gathered()}
-            async for part in team.work(begun, deps):
-                if isinstance(part, Progress | Told):
-                    yield part
+                    body = read.body
                 else:
-                    body = await self._keeper.keep_verdict(part, deps, trace.id, began)
+                    begun = {"question": read, "behind": behind, "round": 0, "reports": {}, "gathered": Gathered()}
+            if begun is not None:
+                async for part in team.work(begun, deps):
+                    if isinstance(part, Progress | Told):
+                        yield part
+                    else:
+                        body = await self._keeper.keep_verdict(part, deps, trace.id, began)
+        # Behind the trace: whoever has the answer reads no further, which would look like a run that broke off.
         yield Answer(body)
 
     def _deps(self, question: Question) -> Deps:

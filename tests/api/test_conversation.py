@@ -133,7 +133,7 @@ async def test_what_is_looked_up_is_judged_and_counted_too(client: httpx.AsyncCl
     assert {group["value"]: group["runs"] for group in stats["groups"]} == dict.fromkeys(asked, 1)
     for kind, body in bodies.items():
         trace = (await client.get(f"/traces/{body['trace_id']}")).json()
-        assert (trace["facts"]["intent"], trace["answer"]) == (kind, body["answer"])
+        assert (trace["facts"]["intent"], trace["answer"], trace["status"]) == (kind, body["answer"], "complete")
         held = (await client.get(f"/traces/{body['trace_id']}/reviews")).json()["decisions"]
         assert [(one["action"], one["policy"] != "") for one in held] == [(body["judge"]["action"], kind == "why")]
     # A policy is tried on what policies decide: nothing that was looked up.
