@@ -95,7 +95,7 @@ async def _fill(client: httpx.AsyncClient) -> None:
     """Ask more of the shop, and say of most answers whether they are right, so that no screen of review is empty."""
     incidents = (await client.get("/incidents")).json()["incidents"]
     places = sorted({str(line["environment"]) for line in incidents})
-    questions = [f"why did {service} fail?" for service in ("checkout", "storefront", "payment", "inventory")]
+    questions = [f"why did {service} fail?" for service in ("checkout", "storefront", "payment", "inventory")] * 3
     questions += ["how many errors were there in payment?", "who calls payment?", "what changed in inventory?"]
     for number, (question, place) in enumerate((question, place) for question in questions for place in places):
         body = {"question": question, "environment": place}
@@ -112,8 +112,9 @@ async def _fill(client: httpx.AsyncClient) -> None:
 
 async def _plan(client: httpx.AsyncClient) -> list[Shot]:
     incidents: list[dict[str, Any]] = (await client.get("/incidents")).json()["incidents"]
-    told = next((line for line in incidents if line["outcome"] == "CONFIRMED"), incidents[0])
-    other = next((line for line in incidents if line["environment"] != told["environment"]), told)
+    about = [line for line in incidents if "checkout" in line["question"]] or incidents
+    told = next((line for line in about if line["outcome"] == "CONFIRMED"), about[0])
+    other = next((line for line in about if line["environment"] != told["environment"]), told)
     thread = f"thread={quote(told['thread_id'])}&environment={quote(told['environment'])}"
     trace, environment = told["trace_id"], quote(told["environment"])
     cases = (await client.get("/cases")).json()["cases"]
