@@ -6,7 +6,7 @@ What comes out was written by strangers: it is shown and cited, and never become
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from retrieval.fusion import Fused
 from retrieval.items import Candidates, Item, Link, Wanted, item_key
 from retrieval.neighbourhood import read_neighbourhood
 from retrieval.pack import EvidencePack, make_pack
+from retrieval.page_rank import spread_rank
 from retrieval.ranking import choose_seeds, fuse_all, fuse_texts, look_again, rank_graph
 from retrieval.store_items import service_item
 from retrieval.store_sources import DEPTH, StoreSources
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _AROUND = 10  # of the first that were found, the services are looked around
 _SECTIONS = 20
+_ENDS = 80  # of one kind, that the graph brings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +71,32 @@ class Finder:
         limit: int = 10,
         tokens: int = 4_000,
         timed: bool = False,
-        anomalous: Mapping[str, float] | None = None,
     ) -> EvidencePack:
         """Return what fits a text best, at most `limit` within a budget of tokens.
 
         `timed` says that the text is about `wanted.moment_us`; otherwise the graph is looked at as of the newest thing
-        that was found. `anomalous` are services that are not well, with how much.
+        that was found.
         """
-        unwell = anomalous or {}
-        wanted, candidates = await self.gather(wanted)
+        wanted, candidates = await self.gather(wanted, timed=timed)
         fused = fuse_texts(wanted, candidates)
         if not timed:
             wanted = replace(wanted, moment_us=newest_us(wanted, candidates, fused))
-        links = await self.look_around(wanted, candidates, fused, unwell)
-        graph = rank_graph(wanted, candidates, links, choose_seeds(wanted, candidates, fused, unwell))
-        hits = look_again(wanted, candidates, fuse_all(fused, graph), unwell, timed=timed)
+        links = await self.look_around(wanted, candidates, fused)
+        graph = rank_graph(wanted, candidates, links, choose_seeds(wanted, candidates, fused))
+        hits = look_again(wanted, candidates, fuse_all(wanted, candidates, fused, graph), timed=timed)
         shown = hits[:limit]
         items = await StoreSources(self._store, None, None).with_newest_lines(wanted, [hit.item for hit in shown])
         shown = [replace(hit, item=item) for hit, item in zip(shown, items, strict=True)]
         return make_pack(wanted, candidates, [*shown, *hits[limit:]], links, limit=limit, tokens=tokens, timed=timed)
 
-    async def gather(self, wanted: Wanted) -> tuple[Wanted, Candidates]:
-        """Return the text with the services that it names, and the candidates of all sources."""
+    async def gather(self, wanted: Wanted, *, timed: bool = False) -> tuple[Wanted, Candidates]:
+        """Return the text with the services that it names and those with trouble then, and the candidates of all sources."""
         embedder = QueryEmbedder(self._embedder) if self._embedder else None
         stores = StoreSources(self._store, self._vectors, embedder)
         known, note = await self._known_services(wanted.environment)
         named = tuple(dict.fromkeys((*wanted.named, *named_services(wanted.text, known))))
-        wanted = replace(wanted, named=named)
+        unwell = wanted.unwell or (await stores.unwell(wanted) if timed else {})
+        wanted = replace(wanted, named=named, unwell=unwell)
         sources: list[tuple[str, Awaitable[Candidates]]] = []
         for kinds, what, source in (
             (("template",), "log templates", stores.templates),
@@ -115,12 +116,10 @@ class Finder:
         found = await asyncio.gather(*(_tried(what, source) for what, source in sources))
         return wanted, _services(wanted, known, note).join(found)
 
-    async def look_around(
-        self, wanted: Wanted, candidates: Candidates, fused: Sequence[Fused], anomalous: Mapping[str, float]
-    ) -> list[Link]:
+    async def look_around(self, wanted: Wanted, candidates: Candidates, fused: Sequence[Fused]) -> list[Link]:
         """Return the links around what was found; templates and changes at their ends become candidates."""
         first = [candidates.items[one.key].services for one in fused[:_AROUND]]
-        services = dict.fromkeys((*wanted.named, *anomalous, *(name for some in first for name in some)))
+        services = dict.fromkeys((*wanted.named, *wanted.unwell, *(name for some in first for name in some)))
         links: list[Link] = []
         try:
             around = (wanted.environment, list(services), wanted.moment_us, wanted.window)
@@ -128,21 +127,24 @@ class Finder:
         except GraphError as exc:
             candidates.notes.append(f"The topology was not looked at: {exc}")
         try:
-            await self._add_ends(wanted, candidates, links)
+            await self._add_ends(wanted, candidates, fused, links)
             if wanted.wants("code"):
                 links += await code_links(_Searched(self._code, self._vectors, None), wanted, candidates)
         except CausegraphError as exc:
             candidates.notes.append(f"What is around was not looked at: {exc}")
-        links += [link for item in candidates.items.values() for link in item.links]
-        return list({(link.source, link.target, link.kind): link for link in links}.values())
+        return _with_own(links, candidates)
 
-    async def _add_ends(self, wanted: Wanted, candidates: Candidates, links: Iterable[Link]) -> None:
+    async def _add_ends(
+        self, wanted: Wanted, candidates: Candidates, fused: Sequence[Fused], links: Sequence[Link]
+    ) -> None:
+        """Make candidates of the templates and changes around, those that the graph ranks first."""
         stores = StoreSources(self._store, None, None)
-        ends = {end for link in links for end in (link.source, link.target) if end not in candidates.items}
+        ranks = spread_rank(_with_own(links, candidates), choose_seeds(wanted, candidates, fused), wanted.moment_us)
         by_kind: dict[str, list[str]] = {"template": [], "change": []}
-        for end in sorted(ends):
+        for end in sorted(ranks, key=lambda key: (-ranks[key], key)):
             kind, _, identifier = end.partition(":")
-            by_kind.setdefault(kind, []).append(identifier)
+            if end not in candidates.items and len(by_kind.setdefault(kind, [])) < _ENDS:
+                by_kind[kind].append(identifier)
         items: list[Item] = []
         if wanted.wants("template") and by_kind["template"]:
             items += await stores.templates_of(wanted.environment, wanted.window, map(int, by_kind["template"]))
@@ -188,6 +190,12 @@ def newest_us(wanted: Wanted, candidates: Candidates, fused: Sequence[Fused]) ->
     """Return the newest time among the first that were found; the end of the window where none has a time."""
     times = [candidates.items[one.key].time_us for one in fused[:_AROUND]]
     return min(wanted.window.end_us, max((time for time in times if time is not None), default=wanted.moment_us))
+
+
+def _with_own(links: Iterable[Link], candidates: Candidates) -> list[Link]:
+    """Return links with those that the candidates bring, each once."""
+    own = (link for item in candidates.items.values() for link in item.links)
+    return list({(link.source, link.target, link.kind): link for link in (*links, *own)}.values())
 
 
 async def _tried(what: str, source: Awaitable[Candidates]) -> Candidates:

@@ -57,6 +57,26 @@ def score_texts(
     return scores
 
 
+def share_of_terms(lowered: Sequence[str], terms: Mapping[str, float]) -> list[float]:
+    """Return which share of the terms each text (in lower case) holds, the rare ones among these texts counting more: 0 to 1."""
+    stems = {term: _stem(term) for term in terms}
+    holding = {term: [stem in text for text in lowered] for term, stem in stems.items()}
+    rarity = {
+        term: weight * math.log(1 + (len(lowered) - sum(holding[term]) + 0.5) / (sum(holding[term]) + 0.5))
+        for term, weight in terms.items()
+    }
+    whole = sum(rarity.values()) or 1.0
+    return [sum(rarity[term] for term in terms if holding[term][at]) / whole for at in range(len(lowered))]
+
+
+def _stem(term: str) -> str:
+    """Return a word without the common endings of English: `failed`, `failing` and `fails` are `fail`."""
+    for ending in ("ing", "ed", "es", "s"):
+        if term.endswith(ending) and len(term) - len(ending) >= 4:
+            return term[: -len(ending)]
+    return term
+
+
 def rank_texts(texts: Iterable[tuple[str, str]], query: str, limit: int) -> list[str]:
     """Return the keys of the (key, text) that fit a query best by its words, best first; equals in their order."""
     held = list(texts)

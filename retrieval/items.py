@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from domain.evidence import EvidenceKind
+from domain.terms import read_terms
 from domain.times import Window
 
 type ItemKind = Literal[
@@ -62,7 +64,8 @@ class Item:
 class Wanted:
     """What is looked for. Nothing after the window is found; `moment_us` is the time that is asked about.
 
-    `named` are the services that the text names, `kinds` what may be found (empty: everything).
+    `named` are the services that the text names, `unwell` those with trouble at that time and how much (0 to 1), `kinds` what
+    may be found (empty: everything).
     """
 
     text: str
@@ -71,6 +74,16 @@ class Wanted:
     moment_us: int
     kinds: frozenset[ItemKind] = frozenset()
     named: tuple[str, ...] = ()
+    unwell: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The text without the names of services, which say whose records are wanted and not what they say; all of it, where
+        nothing else would be left."""
+        left = self.text
+        for name in self.named:
+            left = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", " ", left, flags=re.IGNORECASE)
+        return left if read_terms(left) else self.text
 
     def wants(self, kind: ItemKind) -> bool:
         """Say whether items of a kind may be found."""

@@ -9,11 +9,12 @@ from domain.telemetry import Level
 from domain.times import Window
 from graph.ontology import ENDS, Edge, Label
 from graph.topology import TopologyGraph
-from retrieval.items import GRAVE, Item, ItemKind, Link, item_key
+from retrieval.items import GRAVE, ItemKind, Link, item_key
 
 HOPS = 2
 CALLS = 400
-PER_SERVICE = 30
+SERVICES = 40
+PER_SERVICE = 20
 
 _KINDS: dict[Label, ItemKind | str] = {
     Label.SERVICE: "service",
@@ -31,14 +32,12 @@ async def read_neighbourhood(
     if not services:
         return []
     calls = await graph.surroundings(environment, services, moment_us, HOPS, CALLS)
-    reached = sorted({*services, *(end for edge in calls for end in (edge.source, edge.target))})
+    # In the order in which they were reached: those that are asked about first, then the nearest.
+    reached = list(dict.fromkeys((*services, *(end for edge in calls for end in (edge.source, edge.target)))))[
+        :SERVICES
+    ]
     more = await graph.belongings(environment, reached, window.start_us, window.end_us, PER_SERVICE)
     return [_link(edge) for edge in (*calls, *more)]
-
-
-def linked_items(items: Iterable[Item]) -> list[Link]:
-    """Return the links that items bring with them."""
-    return [link for item in items for link in item.links]
 
 
 def call_chain(links: Iterable[Link], start: Sequence[str], end: str, *, directed: bool = False) -> list[str]:

@@ -67,11 +67,15 @@ def tell_why(wanted: Wanted, candidates: Candidates, hit: Hit, links: Iterable[L
         parts.append(f"named in the question ({named[:60]})")
     if "words" in hit.by:
         lowered = item.text.lower()
-        parts.append(f"says {', '.join([term for term in read_terms(wanted.text) if term in lowered][:5])}")
+        held = [term for term in read_terms(wanted.words) if term in lowered]
+        parts += [f"says {', '.join(held[:5])}"] if held else []
     if item.key in candidates.near and "meaning" in hit.by:
         parts.append(f"near in meaning (distance {candidates.near[item.key]:.2f})")
     if whose := _whose(wanted, item, links):
         parts.append(whose)
+    unwell = [name for name in item.services if name in wanted.unwell]
+    if unwell and "graph" in hit.by:
+        parts.append(f"of {', '.join(unwell)}, which wrote errors then")
     if timed and item.time_us is not None:
         parts.append(_when(item.time_us - wanted.moment_us))
     return "; ".join(parts) or "near what was found, in the graph"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from domain.embedding import Embedder
 from domain.errors import EmbeddingError, StorageError
 from domain.observed import LogRow
 from domain.terms import rank_texts, read_terms
-from domain.times import DAY_US, HOUR_US, Window, format_us
+from domain.times import DAY_US, HOUR_US, MINUTE_US, Window, format_us
 from retrieval.embedding import FARTHEST, find_near
 from retrieval.items import Candidates, Item, Wanted
 from retrieval.names import exact_names, stands_in, trace_ids
@@ -32,8 +33,12 @@ from storage.vectors import Corpus, VectorStore
 DEPTH = 60
 """How many of each ranking of a corpus become candidates."""
 
-_ALL_AT_ONCE = 8_000  # texts that are compared one by one: exact, and faster than an index that is filtered afterwards
-_WIDE = 300
+_ALL_AT_ONCE = (
+    1_000  # log templates that are compared one by one: exact, and no slower than an index filtered afterwards
+)
+_WIDE, _WIDER, _FEW = 400, 4_000, 20
+_UNWELL, _TROUBLE_US = 8, 30 * MINUTE_US
+_TWICE, _MOST_SERVICES = math.log(2), 1_000
 _LINES = 20
 _LINE_SECONDS = 0.6
 _TEMPLATE = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
@@ -49,6 +54,18 @@ class StoreSources:
         self._vectors = vectors
         self._embedder = embedder
 
+    async def unwell(self, wanted: Wanted) -> dict[str, float]:
+        """Return the services that wrote more errors in the half hour before the moment than in the one before that: 1 for the
+        most, by orders of magnitude."""
+        at, half = wanted.moment_us + 1, _TROUBLE_US
+        now = await self._store.errors(wanted.environment, Window(max(0, at - half), at), _MOST_SERVICES)
+        usual = await self._store.errors(
+            wanted.environment, Window(max(0, at - 2 * half), max(0, at - half)), _MOST_SERVICES
+        )
+        more = {service: math.log1p(lines) - math.log1p(usual.get(service, 0)) for service, lines in now.items()}
+        worst = sorted((service for service in more if more[service] > _TWICE), key=lambda service: -more[service])
+        return {service: more[service] / more[worst[0]] for service in worst[:_UNWELL]}
+
     # -- log templates -------------------------------------------------------------------------------------------------
 
     async def templates(self, wanted: Wanted) -> Candidates:
@@ -56,16 +73,12 @@ class StoreSources:
         found = Candidates()
         written = await self._store.written(wanted.environment, wanted.window, _ALL_AT_ONCE)
         if written is not None:
-            among = [str(one.id) for one in written]
-            near = await self._near(found, wanted, "template", among, DEPTH)
+            near = await self._near(found, wanted, "template", [str(one.id) for one in written], DEPTH)
         else:
-            near = await self._near(found, wanted, "template", None, _WIDE)
-            worded = await self._store.templates_with_words(list(read_terms(wanted.text)), _WIDE)
-            ids = {int(one) for one in near} | set(worded)
-            written = await self._store.written_of(wanted.environment, wanted.window, ids)
+            near, written = await self._templates_by_index(found, wanted)
         items = {item.id: item for item in await self._template_items(wanted.environment, written)}
         texts = ((number, item.text) for number, item in items.items())
-        found.add_worded(items[number] for number in rank_texts(texts, wanted.text, DEPTH))
+        found.add_worded(items[number] for number in rank_texts(texts, wanted.words, DEPTH))
         for number in list(near)[:DEPTH]:
             if number in items:
                 found.add_near(items[number], near[number])
@@ -73,6 +86,22 @@ class StoreSources:
             if number in items:
                 found.add_exact(items[number], number)
         return found
+
+    async def _templates_by_index(
+        self, found: Candidates, wanted: Wanted
+    ) -> tuple[dict[str, float], list[WrittenTemplate]]:
+        """Return the nearest in meaning, and with them those that hold words, both of what was written in the environment.
+
+        The indexes know of no environments: where few of theirs are of this one, more are asked for.
+        """
+        worded = await self._store.templates_with_words(list(read_terms(wanted.words)), _WIDE)
+        for wide in (_WIDE, _WIDER):
+            near = await self._near(found, wanted, "template", None, wide)
+            ids = {int(one) for one in near} | set(worded)
+            written = await self._store.written_of(wanted.environment, wanted.window, ids)
+            if len(written) >= _FEW or len(near) < wide:
+                break
+        return near, written
 
     async def templates_of(self, environment: str, window: Window, ids: Iterable[int]) -> list[Item]:
         """Return log templates by their ids, those that were written in the window."""
@@ -189,7 +218,7 @@ def _by_words(wanted: Wanted, items: Sequence[Item]) -> Candidates:
     """Return the items whose words fit the text best, and those whose id stands in it."""
     found = Candidates()
     by_key = {item.key: item for item in items}
-    found.add_worded(by_key[key] for key in rank_texts(((i.key, i.text) for i in items), wanted.text, DEPTH))
+    found.add_worded(by_key[key] for key in rank_texts(((i.key, i.text) for i in items), wanted.words, DEPTH))
     for item in items:
         if stands_in(item.id, wanted.text):
             found.add_exact(item, item.id)

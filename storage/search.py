@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from domain.observed import ChangeRow, LogRow, OrchestratorRow
-from domain.times import Window
+from domain.times import Window, floor_slot
 from storage.database import Database, Row
 
 MOST = 2_000
@@ -108,6 +108,11 @@ class SearchStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def errors(self, environment: str, window: Window, limit: int) -> dict[str, int]:
+        """Return how many lines of level ERROR and above each service wrote, those with the most; by whole slots."""
+        asked = (environment, floor_slot(window.start_us), window.end_us, limit)
+        return {str(service): int(lines) for service, lines in await self._database.fetch("search_errors", asked)}
 
     async def written(self, environment: str, window: Window, most: int) -> list[WrittenTemplate] | None:
         """Return every log template written in a window; None where there may be more than `most`."""

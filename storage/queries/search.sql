@@ -1,5 +1,10 @@
 -- What may be found by a search, each within an environment and a window (start <= time < end); see storage/search.py.
 
+-- Who wrote errors: lines of level ERROR and above.
+-- name: search_errors
+SELECT service, SUM(count) AS errors FROM log_count
+WHERE environment = ? AND slot_us >= ? AND slot_us < ? AND level >= 17 GROUP BY service ORDER BY errors DESC, service LIMIT ?
+
 -- How many log templates were written, counted up to a bound.
 -- name: search_count_written
 SELECT COUNT(*) FROM (
