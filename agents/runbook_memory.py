@@ -6,15 +6,19 @@ The source is the incidents' own log, so that a graph that was lost is filled ag
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
+from contextlib import suppress
 
-from agents.following import follow
-from domain.errors import GraphError
+from domain.errors import GraphError, StorageError
 from graph.runbooks import RelatedRunbook, RunbookGraph
 from graph.topology import TopologyGraph
 from storage.incident_log import Helped, IncidentLog
 
+logger = logging.getLogger(__name__)
+
 _AT_ONCE = 500
+_PAUSE_SECONDS = 15.0  # nobody needs it sooner than the next investigation
 
 
 class RunbookMemory:
@@ -28,13 +32,15 @@ class RunbookMemory:
         self._incarnation = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await follow(
-            self.advance,
-            stop,
-            held="what helped is not taken into the graph: the database is away",
-            failed="what helped could not be taken into the graph",
-        )
+        """Work until `stop` is set; outlives the database's absence."""
+        while not stop.is_set():
+            try:
+                while await self.advance() and not stop.is_set():
+                    pass
+            except StorageError as exc:
+                logger.warning("what helped is not taken into the graph", extra={"reason": str(exc)})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
 
     async def advance(self) -> bool:
         """Take the next events; return whether there were any. Raises StorageError."""

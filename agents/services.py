@@ -159,6 +159,8 @@ class Services:
     async def _note_outcome(
         self, log: IncidentLog, incident: LiveIncident, run: WorkflowRun, outcome: RunStatus, reason: str, now_us: int
     ) -> None:
+        from agents.incident_run import announce
+
         text, facts = f"workflow {run.workflow_id}: {outcome}, {reason}", {"run_id": run.id}
         helped = outcome == "verified"
         await log.note(TimelineEvent(incident.id, now_us, "helped" if helped else "action", text, details=facts))
@@ -166,6 +168,7 @@ class Services:
         if helped and may_become(incident.status, wanted):
             kind: EventKind = "resolved" if incident.firing else "closed"
             await log.change(incident.id, wanted, TimelineEvent(incident.id, now_us, kind, f"verified: {reason}"))
+            await announce(self, incident.id, f"{wanted} {now_us}")
 
     @cached_property
     def rulings(self) -> Rulings:

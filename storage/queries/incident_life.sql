@@ -145,6 +145,7 @@ ORDER BY created_us LIMIT 100
 -- What shows that an answer was right or wrong: a run of a workflow that was verified, and what people say.
 -- name: said_to_help
 SELECT e.id, i.id, i.environment, i.created_us, e.kind = 'feedback' AND e.text LIKE 'wrong%', i.answer
-FROM incident_event AS e JOIN incident AS i ON i.id = e.incident_id
-WHERE e.id > ? AND (e.kind = 'helped' AND e.details LIKE '%"run_id"%' OR e.kind = 'feedback' AND (e.text LIKE 'right%' OR e.text LIKE 'wrong%'))
+FROM incident_event AS e FORCE INDEX (by_kind) JOIN incident AS i ON i.id = e.incident_id
+WHERE e.kind IN ('helped', 'feedback') AND e.id > ?
+  AND (e.kind = 'helped' AND e.details LIKE '%"run_id"%' OR e.kind = 'feedback' AND (e.text LIKE 'right%' OR e.text LIKE 'wrong%'))
 ORDER BY e.id LIMIT ?

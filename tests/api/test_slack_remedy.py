@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.incident_run import IncidentRun
 from agents.services import Services
+from agents.triage import AlertTriage
 from api.app import build_app
 from api.chat import Desk
 from api.chats import Chats
@@ -38,6 +40,7 @@ from tests.api.slack_server import (
     said,
     wait_for,
 )
+from tests.settling import settle
 
 SECOND_APPROVER = "U0000000009"
 # What an operator has: a command that changes which release runs. The last line of the file is what runs.
@@ -230,4 +233,34 @@ async def test_from_a_mention_to_a_verified_fix(
     view = await services.traces.load(run["trace_id"])
     stages = [stage.name for stage in view.stages]
     assert "planner" in stages and "explainer" in stages and stages[-1] == "workflow end", "one trace for all of it"
+    assert slack.problems == []
+
+
+async def test_an_incident_of_an_alert_is_mended_and_closed_in_its_thread(
+    workspace: Workspace, slack: FakeSlack, services: Services, client: httpx.AsyncClient, incident: str, folder: Path
+) -> None:
+    (folder / "releases").write_text("1\n2\n")
+    alert = {"name": "CheckoutErrors", "status": "firing", "service": "storefront"}
+    sent = await client.post("/ingest/alerts/generic", json=[alert], params={"environment": incident})
+    assert sent.status_code == 200
+    triage = AlertTriage(services)
+    await settle(triage)
+    (live,) = await triage.log.live_of(incident)
+    posted = len(slack.posted)
+    await IncidentRun(services, triage.log).investigate(live, "why did checkout fail?", time.time_ns() // 1000)
+    await wait_for(lambda: len(slack.posted) >= posted + 2, lambda: slack.posted[posted:])
+    root, verdict = slack.posted[posted : posted + 2]
+    assert (root["channel"], verdict["thread_ts"]) == (ALERTS, root["ts"])
+    approve = button(verdict, "cg_approve")
+    message = {"ts": verdict["ts"], "thread_ts": root["ts"], "blocks": verdict["blocks"]}
+    async with at_work(client, incident, folder / "releases"):
+        await workspace.click(APPROVER, "cg_approve", approve["value"], message, reply_url=slack.reply_url())
+        await wait_for(lambda: len(slack.posted) > posted + 2, lambda: slack.replied)
+    ended = slack.posted[-1]
+    assert (ended["channel"], ended["thread_ts"]) == (ALERTS, root["ts"]), "it is said where the incident is"
+    assert ended["text"].startswith("Verified: ")
+    # The alert still fires: it is not for us to say that it is over.
+    assert f"incident {live.id} is resolved" in said(ended)
+    await wait_for(lambda: any(u["ts"] == root["ts"] and "is resolved" in u["text"] for u in slack.updated))
+    assert (folder / "releases").read_text() == "1\n2\n1\n"
     assert slack.problems == []
