@@ -15,6 +15,18 @@ from ingest.json_records import decode_topology
 from ingest.manifests import is_manifest, read_manifests
 from ingest.payload import Decoded
 
+_MAX_VALUES = 500_000
+
+
+def _count_values(value: Any, so_far: int = 0) -> int:
+    """Return how many values there are, aliases written out, but no more than just too many."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        if so_far > _MAX_VALUES:
+            break
+        so_far = _count_values(each, so_far + 1)
+    return so_far
+
 
 def read_topology_file(text: str) -> dict[str, Any]:
     """Return a file as a body of `/ingest/topology`; raises PayloadError for what is neither form.
@@ -24,7 +36,9 @@ def read_topology_file(text: str) -> dict[str, Any]:
     """
     try:
         documents = list(yaml.safe_load_all(text))  # JSON is YAML
-    except yaml.YAMLError as exc:
+        if _count_values(documents) > _MAX_VALUES:
+            raise PayloadError(f"The file holds more than {_MAX_VALUES:,} values. Nothing was stored.")
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise PayloadError(f"The file is neither JSON nor YAML{where}. Nothing was stored.") from exc
@@ -55,7 +69,7 @@ def decode_topology_file(body: bytes, content_type: str, environment: str) -> De
         stated = read_topology_file(body.decode())
     except UnicodeDecodeError as exc:
         raise PayloadError("The file is not a text in UTF-8. Nothing was stored.") from exc
-    content = json.dumps(stated, ensure_ascii=False, default=str).encode()
+    content = json.dumps(stated, ensure_ascii=False, default=str).encode("utf-8", "replace")
     return decode_topology(content, "application/json", environment)
 
 

@@ -146,3 +146,18 @@ def test_no_shape_of_an_object_breaks_it(kind: str, metadata: Any, spec: Any) ->
     read_manifests(
         [{"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec, "items": spec, "data": spec}]
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":' * 3000,
+        "when: 2026-02-30",
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 10)}]\n" for n in range(8)),
+    ],
+    ids=["deep", "no such day", "aliases of aliases"],
+)
+def test_a_file_that_is_made_to_break_readers_is_refused(text: str) -> None:
+    with pytest.raises(PayloadError):
+        read_topology_file(text)
