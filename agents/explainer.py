@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agents.around import look_around
 from agents.diagnose import symptom_ref
 from agents.doubting import doubt_verdict
 from agents.state import Deps, Plan, State
@@ -37,8 +38,9 @@ async def explain(state: State, deps: Deps) -> State:
         alternatives=[],
         inputs={"evidence": len(deps.desk.found)},
     )
+    around = await look_around(state, deps)
     told = await word_answer(
-        deps.models, verdict, plan, claims, deps.desk.found, write_headline(verdict, plan), _language(state)
+        deps.models, verdict, plan, claims, deps.desk.found, write_headline(verdict, plan), _language(state), around
     )
     if verdict.outcome != state["verdict"].outcome:
         current_trace().conclude(verdict.outcome, [c.service for c in verdict.causes], verdict.reasons)

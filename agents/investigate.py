@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.answers import DECLINED, found_body, look_up
 from agents.code_questions import answer_code_question
+from agents.finding import Finder
 from agents.gathered import Gathered
 from agents.keeping import AnswerKeeper
 from agents.looked_up import Asked, Found
@@ -84,6 +85,7 @@ class Investigator:
         guard: Guard,
         code: CodeSearch | None = None,
         runbook_search: RunbookSearch | None = None,
+        finder: Finder | None = None,
         prompts: PromptKeeper | None = None,
     ) -> None:
         self._settings = settings
@@ -100,6 +102,7 @@ class Investigator:
         self._guard = guard
         self._code = code
         self._runbook_search = runbook_search
+        self._finder = finder
         self._keep_prompt = prompts.keep if prompts else None
 
     async def ask(self, question: Question, *, segment: int = 0) -> dict[str, Any]:
@@ -166,6 +169,7 @@ class Investigator:
             models=ModelDesk(self._models, self._guard, Budget(self._settings), self._keep_prompt),
             code=self._code,
             runbook_search=self._runbook_search,
+            finder=self._finder,
             runbook_hosts=tuple(host for host in self._settings.runbook_hosts.replace(" ", "").split(",") if host),
             policies=self._keeper.rulings,
             opinions=self._keeper.rulings.opinions if self._keeper.rulings else None,

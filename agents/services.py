@@ -116,6 +116,7 @@ class Services:
             spool=self.spool,
             library=self.library,
             runbook_search=self.runbook_search,
+            finder=self.finder,
             conversations=self.conversations,
             keeper=keeper,
             sink=self.traces.sink(),

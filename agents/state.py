@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypedDict
 
+from agents.finding import Finder
 from agents.gathered import Gathered, merge_gathered
 from agents.model_judge import Opinions
 from agents.question import Question, Subject
@@ -111,6 +112,7 @@ class Deps:
     models: ModelDesk
     code: CodeSearch | None = None
     runbook_search: RunbookSearch | None = None
+    finder: Finder | None = None
     runbook_hosts: tuple[str, ...] = ()
     policies: PolicySource | None = None
     opinions: Opinions | None = None

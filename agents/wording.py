@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agents.around import Around
 from agents.grounding import Ground, fault_of_headline, fault_of_sentence, speaks_to_reader
 from agents.models import WORD, Wording
 from agents.state import Plan
@@ -24,12 +25,16 @@ async def word_answer(
     found: Mapping[str, Evidence],
     headline: str,
     language: str,
+    around: Sequence[Around] = (),
 ) -> Told | None:
-    """Let a model word an answer; None where none is set, it fails, or nothing that it wrote can stand."""
+    """Let a model word an answer; None where none is set, it fails, or nothing that it wrote can stand.
+
+    It reads the records of the claims, and after them those `around`, as far as they fit.
+    """
     if not claims or not verdict.causes or not desk.has("explain"):
         return None
-    ground = make_ground(verdict, plan, claims, found)
-    texts = _texts(desk, claims, found, desk.room(WORD, Wording))
+    ground = make_ground(verdict, plan, claims, found, around)
+    texts = _texts(desk, claims, around, found, desk.room(WORD, Wording))
     marked = desk.guard.mark(texts)
     told = "\n".join(
         [
@@ -48,11 +53,16 @@ async def word_answer(
     return _check(desk, reply, marked.ids, ground, headline, language)
 
 
-def make_ground(verdict: Verdict, plan: Plan, claims: Sequence[Claim], found: Mapping[str, Evidence]) -> Ground:
+def make_ground(
+    verdict: Verdict,
+    plan: Plan,
+    claims: Sequence[Claim],
+    found: Mapping[str, Evidence],
+    around: Sequence[Around] = (),
+) -> Ground:
     """Return what sentences about a verdict are held against."""
-    texts = {
-        i: f"{found[i].text} {' '.join(found[i].entities)}" for claim in claims for i in claim.evidence if i in found
-    }
+    cited = [i for claim in claims for i in claim.evidence] + [one.evidence for one in around]
+    texts = {i: f"{found[i].text} {' '.join(found[i].entities)}" for i in cited if i in found}
     for claim in claims:
         for i in claim.evidence:
             if i in texts:
@@ -63,17 +73,21 @@ def make_ground(verdict: Verdict, plan: Plan, claims: Sequence[Claim], found: Ma
     return Ground(texts, plan.services, causes, frozenset(path), verdict.outcome == "CONFIRMED")
 
 
-def _texts(desk: ModelDesk, claims: Sequence[Claim], found: Mapping[str, Evidence], room: int) -> list[tuple[str, str]]:
-    """Return the cited records, best first, with what is claimed of them; as many as fit. None that speaks to its reader."""
+def _texts(
+    desk: ModelDesk, claims: Sequence[Claim], around: Sequence[Around], found: Mapping[str, Evidence], room: int
+) -> list[tuple[str, str]]:
+    """Return the records, best first, with what is claimed of them or why they are here; as many as fit. None that speaks
+    to its reader."""
     chosen: dict[str, str] = {}
-    for claim in claims:
-        for i in claim.evidence:
+    said = [(claim.text, claim.evidence) for claim in claims] + [(one.why, (one.evidence,)) for one in around]
+    for text, ids in said:
+        for i in ids:
             if (
                 i in found
                 and i not in chosen
-                and not speaks_to_reader(desk.guard.clean(f"{claim.text} {found[i].text}", 4_000))
+                and not speaks_to_reader(desk.guard.clean(f"{text} {found[i].text}", 4_000))
             ):
-                chosen[i] = f"{claim.text} | {found[i].text}"
+                chosen[i] = f"{text} | {found[i].text}"
     kept, used = [], 0
     for pair in list(chosen.items())[:_RECORDS]:
         used += min(len(pair[1]), 400) + 40
