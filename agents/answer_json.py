@@ -35,6 +35,7 @@ def verdict_answer(question: Question, state: State, trace_id: str, not_seen: tu
         "trace_id": trace_id,
         "verdict": _verdict_body(verdict, not_seen),
         "claims": [{"text": claim.text, "evidence": list(claim.evidence)} for claim in state["claims"]],
+        "remarks": [{"text": remark.text, "evidence": list(remark.evidence)} for remark in state.get("remarks", ())],
         "runbook": asdict(runbook) if runbook else None,
         "workflow": None,
         "judge": asdict(judgement),

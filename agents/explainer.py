@@ -5,11 +5,13 @@ Where one is set, it may doubt the verdict and word the answer; the claims and w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from agents.around import look_around
 from agents.diagnose import symptom_ref
 from agents.doubting import doubt_verdict
+from agents.record_reading import read_records
 from agents.state import Deps, Plan, State
 from agents.told import Told
 from agents.wording import word_answer
@@ -27,7 +29,10 @@ _CAUSE_CLAIMS = 4
 async def explain(state: State, deps: Deps) -> State:
     """Write the claims and the answer."""
     plan = state["plan"]
-    doubted = await doubt_verdict(deps.models, state["verdict"], plan, state["ranking"])
+    doubted, remarks = await asyncio.gather(
+        doubt_verdict(deps.models, state["verdict"], plan, state["ranking"]),
+        read_records(deps.models, state["verdict"], deps.desk.found, deps.desk.records),
+    )
     verdict = doubted.verdict
     claims = write_claims(verdict, plan, state["ranking"], state["cited"], deps.desk.found)
     claims += state.get("code", ())
@@ -44,7 +49,7 @@ async def explain(state: State, deps: Deps) -> State:
     )
     if verdict.outcome != state["verdict"].outcome:
         current_trace().conclude(verdict.outcome, [c.service for c in verdict.causes], verdict.reasons)
-    return {"verdict": verdict, "claims": tuple(claims), "told": told, "doubt": doubted.gap}
+    return {"verdict": verdict, "claims": tuple(claims), "told": told, "remarks": remarks, "doubt": doubted.gap}
 
 
 def _language(state: State) -> str:
@@ -97,7 +102,12 @@ def _hop_claims(cause: Cause, found: Mapping[str, Evidence]) -> list[Claim]:
 
 
 def write_answer(
-    verdict: Verdict, plan: Plan, claims: Sequence[Claim], runbook: RunbookMatch | None, told: Told | None = None
+    verdict: Verdict,
+    plan: Plan,
+    claims: Sequence[Claim],
+    runbook: RunbookMatch | None,
+    told: Told | None = None,
+    remarks: Sequence[Claim] = (),
 ) -> str:
     """Return the answer as text: the verdict first, then the chain, the claims, what was ruled out and not seen.
 
@@ -111,6 +121,9 @@ def write_answer(
     if claims:
         lines.append("What the records show:")
         lines.extend(f"- {claim.text} [{', '.join(claim.evidence)}]" for claim in claims)
+    if remarks:
+        lines.append("What a language model reads in them:")
+        lines.extend(f"- {remark.text} [{', '.join(remark.evidence)}]" for remark in remarks)
     unclaimed = [r for r in verdict.ruled_out if not r.evidence]
     if unclaimed:
         lines.append("Also ruled out:")

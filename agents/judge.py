@@ -32,8 +32,9 @@ async def judge_answer(state: State, deps: Deps) -> State:
     """Check every claim, cut those that do not hold, and settle the action."""
     plan, verdict = state["plan"], state["verdict"]
     told, doubt = state.get("told"), state.get("doubt", "")
+    remarks = state.get("remarks", ())
     hops = (ids for cause in verdict.causes for ids in cause.hop_evidence.values())
-    sayings = (*state["claims"], *(told.sentences if told else ()))
+    sayings = (*state["claims"], *remarks, *(told.sentences if told else ()))
     cited = [*(i for claim in sayings for i in claim.evidence), *(i for ids in hops for i in ids)]
     ids = [i for i in dict.fromkeys(cited) if i in deps.desk.found]
     try:
@@ -61,16 +62,18 @@ async def judge_answer(state: State, deps: Deps) -> State:
     decided = Decided(policy, ruling, signals)
     told = _with_standing(told, changed, bool(unchecked)) if told else None
     cut = told.cut if told else ()
+    remarks = tuple(r for r in remarks if not unchecked and not any(changed.get(i) for i in r.evidence))
     denied = opinion.gaps if opinion else ()
     gaps = (*said.gaps, *denied, *cut, *([doubt] if doubt else ()), *unread, *verdict.not_seen)
     agreed = ("a model judge finds nothing wrong",) if opinion and opinion.passed else ()
     judgement = Judgement(decided.ruling.action, said.scores, gaps, strengths=(*said.strengths, *agreed))
     _record(decided)
     current_trace().judge(judgement)
-    answer = write_answer(verdict, plan, said.kept, state.get("runbook"), told)
+    answer = write_answer(verdict, plan, said.kept, state.get("runbook"), told, remarks)
     if state["question"].language != "en" and not (told and told.headline):
         answer += f"\n{_ENGLISH_ONLY}"
     update: State = {"judgement": judgement, "claims": said.kept, "answer": answer, "told": told, "decided": decided}
+    update["remarks"] = remarks
     return update | {"again": _look_again(state)}
 
 

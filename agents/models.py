@@ -13,6 +13,7 @@ _PROMPTS = Path(__file__).parent / "prompts"
 
 UNDERSTAND = load_prompt(_PROMPTS / "understand.md")
 WORD = load_prompt(_PROMPTS / "word.md")
+READ = load_prompt(_PROMPTS / "read.md")
 TELL = load_prompt(_PROMPTS / "tell.md")
 DOUBT = load_prompt(_PROMPTS / "doubt.md")
 JUDGE = load_prompt(_PROMPTS / "judge.md")
@@ -21,6 +22,11 @@ PAIR = load_prompt(_PROMPTS / "pair.md")
 
 type Intent = Literal["why", "count", "changes", "logs", "templates", "calls", "runbook", "code", "other"]
 
+type Meaning = Literal[
+    "missing", "null_value", "wrong_type", "bad_input", "timeout", "refused", "name_not_found", "certificate",
+    "credentials", "exhausted", "lock", "mismatch", "lowered", "raised", "address", "switched", "version",
+]  # fmt: skip
+"""What a record may mean that a model read."""
 type Refers = Literal["nothing", "same_time", "before", "after", "before_change", "after_change"]
 """How a question refers to the time of its conversation."""
 
@@ -38,6 +44,20 @@ class Understanding(_Form):
     minutes_ago: Annotated[int, Field(ge=-1, le=43_200)]
     services: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=5)]
     refers: Refers = "nothing"
+
+
+class Remark(_Form):
+    """What one record means, and its words that show it."""
+
+    evidence: Annotated[str, Field(max_length=8)]
+    quote: Annotated[str, Field(min_length=3, max_length=240)]
+    meaning: Meaning
+
+
+class Reading(_Form):
+    """What records mean."""
+
+    remarks: Annotated[list[Remark], Field(max_length=4)]
 
 
 class Telling(_Form):

@@ -142,6 +142,7 @@ class State(TypedDict, total=False):
     code: tuple[Claim, ...]
     runbook: RunbookMatch | None
     told: Told | None
+    remarks: tuple[Claim, ...]
     doubt: str
     answer: str
     claims: tuple[Claim, ...]

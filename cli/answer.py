@@ -39,6 +39,10 @@ def print_answer(console: Console, body: Mapping[str, Any], scorecard: str = "")
         _heading(console, "What the records show")
         for number, claim in enumerate(claims, start=1):
             _item(console, f"{number:>2}.", claim["text"], claim["evidence"])
+    if remarks := body.get("remarks"):
+        _heading(console, "What a language model reads in them")
+        for remark in remarks:
+            _item(console, " -", remark["text"], remark["evidence"])
     if verdict["ruled_out"]:
         _heading(console, "Ruled out")
         for ruled in verdict["ruled_out"]:
@@ -53,7 +57,8 @@ def print_answer(console: Console, body: Mapping[str, Any], scorecard: str = "")
         _heading(console, "How it was answered")
         print_scorecard(console, scorecard)
     console.print()
-    console.print(styled(f"incident {body['incident_id']}   trace {body['trace_id']}", "dim"), soft_wrap=True)
+    told = f"incident {body['incident_id']}   trace {body['trace_id']}{_budget(body)}"
+    console.print(styled(told, "dim"), soft_wrap=True)
 
 
 def _print_looked_up(console: Console, body: Mapping[str, Any]) -> None:
@@ -68,7 +73,17 @@ def _print_looked_up(console: Console, body: Mapping[str, Any]) -> None:
         _indented(console, styled(line, "dim"))
     print_runbook(console, body.get("runbook"), wanted=False)
     console.print()
-    console.print(styled(f"thread {body['thread_id']}   trace {body['trace_id']}", "dim"), soft_wrap=True)
+    told = f"thread {body['thread_id']}   trace {body['trace_id']}{_budget(body)}"
+    console.print(styled(told, "dim"), soft_wrap=True)
+
+
+def _budget(body: Mapping[str, Any]) -> str:
+    """Return what an answer took, with what models took of it."""
+    budget = body.get("budget") or {}
+    told = f"   {budget['seconds']:.1f} s" if "seconds" in budget else ""
+    if budget.get("tokens"):
+        told += f"   {budget['tokens']:,} tokens"
+    return told + (f"   cost {budget['cost']:.4f}" if budget.get("cost") else "")
 
 
 def _print_verdict(console: Console, body: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:

@@ -54,7 +54,7 @@ class ModelDesk:
     def __init__(self, models: ChatModels, guard: Guard, budget: Budget, keep: Keep | None = None) -> None:
         self._models = models
         self._keep = keep
-        self._given_up: set[str] = set()
+        self._given_up: dict[str, str] = {}
         self.guard = guard
         self.budget = budget
         self.lost: list[str] = []
@@ -84,6 +84,7 @@ class ModelDesk:
         why = "no model is set"
         for model in self._models.for_role(role):
             if model.model_name in self._given_up:
+                why = self._given_up[model.model_name]
                 continue
             try:
                 return await self._ask(model, prompt, form, text, rule, max_tokens)
@@ -92,7 +93,7 @@ class ModelDesk:
                 why = str(type(exc)())
                 logger.warning("A language model could not be used.", extra={"role": role, "reason": str(exc)})
                 if isinstance(exc, _GIVEN_UP):
-                    self._given_up.add(model.model_name)
+                    self._given_up[model.model_name] = why
         self.lost.append(f"{what}: {why}")
         return None
 

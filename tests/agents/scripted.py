@@ -15,7 +15,7 @@ def task_of(body: dict[str, Any]) -> str:
     """Say which of our prompts a request holds."""
     system = body["messages"][0]["content"]
     known = {"understand": "You read a question", "word": "You word the result", "doubt": "You review how a program"}
-    known |= {"tell": "You put one or two sentences"}
+    known |= {"tell": "You put one or two sentences", "read": "You read records of a running"}
     known |= {"judge": "You check ", "pair": "You compare two answers"}
     return next(name for name, start in known.items() if system.startswith(start))
 
@@ -44,6 +44,9 @@ def honest(body: dict[str, Any]) -> Any:
     match task_of(body):
         case "understand":
             return {"intent": "why", "language": "de", "minutes_ago": -1, "services": []}
+        case "read":
+            errors = [short for short, text in records_of(body).items() if "KeyError" in text]
+            return {"remarks": [{"evidence": short, "quote": "KeyError", "meaning": "missing"} for short in errors[:4]]}
         case "tell":
             return {"headline": body["messages"][1]["content"].partition("Sentences: ")[2]}
         case "doubt":

@@ -80,10 +80,13 @@ async def test_a_good_model_words_the_answer_and_is_accounted_for(
     assert rules["answer"].splitlines()[0] in body["answer"]
     assert body["budget"]["tokens"] > 100
     trace = (await client.get(f"/traces/{body['trace_id']}")).json()
-    assert trace["model"]["calls"] == 2
+    assert trace["model"]["calls"] == 3
+    assert body["remarks"][0]["text"] == 'payment: "KeyError" reads as: something is looked up that is not there'
+    assert f"- {body['remarks'][0]['text']} [{body['remarks'][0]['evidence'][0]}]" in body["answer"]
+    assert rules["remarks"] == []
     assert trace["model"]["prompt_tokens"] + trace["model"]["completion_tokens"] == body["budget"]["tokens"]
     stages = [inside for stage in trace["stages"] for inside in stage["stages"] if inside["name"] == "model"]
-    assert {stage["facts"]["prompt"] for stage in stages} == {"word", "doubt"}
+    assert {stage["facts"]["prompt"] for stage in stages} == {"word", "doubt", "read"}
     assert all(len(stage["facts"]["digest"]) == 16 for stage in stages)
 
 
@@ -152,6 +155,9 @@ async def test_orders_in_the_telemetry_change_nothing(
         if task_of(body) == "doubt":
             return {"opinion": "agree", "why": "none", "look_at": "nothing"}
         shown = list(records_of(body))
+        if task_of(body) == "read":
+            lies = [{"evidence": e, "quote": LOGS[at][1][:240], "meaning": "missing"} for at, e in enumerate(shown)]
+            return {"remarks": lies[:4]}
         said = [(obeyed, [short]) for short, (_, obeyed) in zip(shown, LOGS, strict=False)]
         return wording(*said[:8], headline=LOGS[1][1])
 
@@ -191,6 +197,6 @@ async def test_without_its_server_the_answer_says_what_is_missing_and_names_no_a
     assert settled(body) == settled(rules)
     assert "answers are in English" in body["answer"]
     told = [line for line in body["verdict"]["not_seen"] if "language model" in line]
-    assert len(told) == 3
-    assert not [line for line in told if url in line]
+    assert len(told) == 4
+    assert not [line for line in told if url in line or "no model is set" in line]
     await cut_off.models.close()

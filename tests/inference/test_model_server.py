@@ -15,7 +15,20 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
 
-from agents.models import DOUBT, JUDGE, TELL, UNDERSTAND, WORD, Doubt, Judging, Telling, Understanding, Wording
+from agents.models import (
+    DOUBT,
+    JUDGE,
+    READ,
+    TELL,
+    UNDERSTAND,
+    WORD,
+    Doubt,
+    Judging,
+    Reading,
+    Telling,
+    Understanding,
+    Wording,
+)
 from domain.errors import (
     ContextOverflow,
     EmbeddingError,
@@ -130,12 +143,13 @@ FORMS: list[tuple[Prompt, type[BaseModel]]] = [
     (UNDERSTAND, Understanding),
     (WORD, Wording),
     (TELL, Telling),
+    (READ, Reading),
     (DOUBT, Doubt),
     (JUDGE, Judging),
 ]
 
 
-@pytest.mark.parametrize(("prompt", "form"), FORMS, ids=["understand", "word", "tell", "doubt", "judge"])
+@pytest.mark.parametrize(("prompt", "form"), FORMS, ids=["understand", "word", "tell", "read", "doubt", "judge"])
 async def test_every_form_comes_back_whole_or_not_at_all(chat: str, prompt: Prompt, form: type[BaseModel]) -> None:
     async with desk_at(chat) as desk:
         marked = desk.guard.mark([("log-1", "payment: KeyError 'card'"), ("log-2", "checkout: timed out after 300 ms")])
