@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from domain.errors import CausegraphError, IndexingError
+from domain.errors import CausegraphError, IndexingError, SettingsError
 from domain.settings import Settings
 from domain.times import MINUTE_US, SECOND_US
 from indexer.git import current_commit
@@ -31,7 +31,10 @@ class RunbookSources:
 
     def __init__(self, settings: Settings) -> None:
         self._own = [Source(settings.runbook_dir)] if settings.runbook_dir else []
-        self._repositories = read_repositories(settings.runbook_git)
+        try:
+            self._repositories = read_repositories(settings.runbook_git)
+        except IndexingError as exc:
+            raise SettingsError(f"CAUSEGRAPH_RUNBOOK_GIT: {exc}") from exc
         self._clones = settings.data_dir / "runbooks"
         self._seconds = settings.index_clone_seconds
         self._failed: dict[str, str] = {}
@@ -71,7 +74,7 @@ class RunbookSources:
         root, folder = repository
         clone = folder_of(root, self._clones)
         commit = current_commit(clone) if (clone / ".git").is_dir() else ""
-        return Source(clone / folder, f"{root.location}@{commit[:12] or 'not fetched'}")
+        return Source(clone / folder, f"{root.location}@{commit[:12] or 'not fetched'}", clone)
 
 
 def read_repositories(text: str) -> list[tuple[CodeRoot, str]]:
@@ -85,9 +88,9 @@ def read_repositories(text: str) -> list[tuple[CodeRoot, str]]:
         reference, _, folder = place.partition(":")
         root = make_root(address, reference)
         if root.kind != "git":
-            raise IndexingError(f"CAUSEGRAPH_RUNBOOK_GIT: {address!r} is no address of a git repository.")
+            raise IndexingError(f"{address!r} is no address of a git repository.")
         if Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise IndexingError(f"CAUSEGRAPH_RUNBOOK_GIT: {folder!r} is no folder of the repository.")
+            raise IndexingError(f"{folder!r} is no folder of the repository.")
         found.append((root, folder))
     return found
 

@@ -123,12 +123,12 @@ class ChatDesk:
         thread = await self._store.read_thread(self._surface.name, heard.channel, heard.thread)
         if not heard.mentioned and not thread.ours:
             return {"skipped": "a thread of others"}
+        if decision := _DECISION.fullmatch(heard.text):
+            return await self._decide_in_words(heard, *decision.groups())
         if self._role_of(heard) not in _MAY_ASK:
             told = "You may not ask here: whoever runs Causegraph maps people to roles in its settings."
             await self._surface.whisper(heard, plain_message(told))
             return {"refused": heard.user}
-        if decision := _DECISION.fullmatch(heard.text):
-            return await self._decide_in_words(heard, *decision.groups())
         key = f"question {job_id}"
         waiting = plain_message(f"Looking into it: {heard.text}")
         try:

@@ -38,14 +38,18 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder of runbooks. `origin` says where it came from, if not from this machine: its files are told by that."""
+    """A folder of runbooks. `origin` says where it came from, if not from this machine: its files are told by that.
+
+    Nothing is read that links lead to outside of `root`, which is the folder itself unless it is a part of something.
+    """
 
     folder: Path
     origin: str = ""
+    root: Path | None = None
 
     def tell(self, path: Path) -> str:
         """Return how a file of it is named to people."""
-        return f"{self.origin}:{path.relative_to(self.folder)}" if self.origin else str(path)
+        return f"{self.origin}:{path.relative_to(self.root or self.folder)}" if self.origin else str(path)
 
 
 def load_library(sources: Iterable[Path | Source] = (BUILT_IN,)) -> Library:
@@ -81,7 +85,7 @@ def _read(path: Path, source: Source) -> Runbook:
     told = source.tell(path)
     try:
         # A link in a repository of others could lead to any file of this machine.
-        if not path.resolve().is_relative_to(source.folder.resolve()):
+        if not path.resolve().is_relative_to((source.root or source.folder).resolve()):
             raise PayloadError(f"{told}: this is a link that leads out of the folder")
         with path.open(encoding="utf-8") as file:
             return parse_runbook(file.read(LARGEST_FILE + 1), told)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agents.runbook_sources import RunbookSources, read_repositories
-from domain.errors import IndexingError
+from domain.errors import IndexingError, SettingsError
 from domain.settings import Settings
 from indexer.git import current_commit
 from runbooks.rot import check_runbooks
@@ -43,13 +43,13 @@ async def test_a_branch_is_followed_and_a_commit_is_not(repository: Path, tmp_pa
     assert "our-disks" not in followed.library.runbooks and "not fetched" in followed.library.problems[0]
     assert await followed.fetch() and await pinned.fetch()
     runbook = followed.library.get("our-disks")
-    assert (runbook.title, runbook.path) == ("First", f"{address}@{first[:12]}:disk.md")
+    assert (runbook.title, runbook.path) == ("First", f"{address}@{first[:12]}:books/disk.md")
     assert "disk-full" in followed.library.runbooks, "the built-in ones stay"
     write(repository / "books", "disk.md", "our-disks", "Second")
     second = _commit(repository)
     assert await followed.fetch() and not await pinned.fetch() and not await followed.fetch()
     changed = followed.library.get("our-disks")
-    assert (changed.title, changed.path) == ("Second", f"{address}@{second[:12]}:disk.md")
+    assert (changed.title, changed.path) == ("Second", f"{address}@{second[:12]}:books/disk.md")
     assert changed.revision != runbook.revision == pinned.library.get("our-disks").revision
     assert RunbookSources(
         Settings(data_dir=tmp_path / "data", runbook_git=f"{address}#main:books", embedder="none")
@@ -57,9 +57,15 @@ async def test_a_branch_is_followed_and_a_commit_is_not(repository: Path, tmp_pa
 
 
 async def test_a_link_out_of_the_repository_is_not_read(repository: Path, tmp_path: Path) -> None:
-    sources = _sources(tmp_path, f"file://{repository}#main:books")
+    outside = tmp_path / "private"
+    write(outside, "own.md", "private-book")
+    (repository / "evil").symlink_to(outside)
+    _commit(repository)
+    sources = _sources(tmp_path, f"file://{repository}#main:books file://{repository}#main:evil")
     await sources.fetch()
-    assert [problem for problem in sources.library.problems if "stolen.md: this is a link" in problem]
+    for name in ("stolen.md", "own.md"):
+        assert [problem for problem in sources.library.problems if f"{name}: this is a link" in problem]
+    assert "private-book" not in sources.library.runbooks
 
 
 async def test_what_cannot_be_fetched_is_told_and_the_old_stays(repository: Path, tmp_path: Path) -> None:
@@ -90,3 +96,5 @@ async def test_rot_is_looked_for_in_them_too(repository: Path, tmp_path: Path) -
 def test_addresses_that_are_not_cloned(bad: str) -> None:
     with pytest.raises(IndexingError):
         read_repositories(bad)
+    with pytest.raises(SettingsError, match="CAUSEGRAPH_RUNBOOK_GIT"):
+        RunbookSources(Settings(runbook_git=bad, embedder="none"))

@@ -189,7 +189,7 @@ class Workspace:
 
 
 async def wait_for(what: Callable[[], bool], told: Callable[[], Any] = lambda: None) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not what():
         assert time.monotonic() < end, told()
         await asyncio.sleep(0.02)
@@ -197,7 +197,7 @@ async def wait_for(what: Callable[[], bool], told: Callable[[], Any] = lambda: N
 
 async def drained(workspace: Workspace) -> None:
     """Wait until everything that was taken in is done."""
-    queue, end = queue_of(workspace.services, "slack"), time.monotonic() + 60
+    queue, end = queue_of(workspace.services, "slack"), time.monotonic() + 120
     while (counts := await queue.counts()).get("queued", 0) + counts.get("running", 0):
         assert time.monotonic() < end, counts
         await asyncio.sleep(0.05)

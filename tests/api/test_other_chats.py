@@ -139,7 +139,7 @@ class Bench:
 
     async def drained(self) -> None:
         for name in ("mattermost", "teams", "json"):
-            queue, end = queue_of(self.services, name), time.monotonic() + 60
+            queue, end = queue_of(self.services, name), time.monotonic() + 120
             while (counts := await queue.counts()).get("queued", 0) + counts.get("running", 0):
                 assert time.monotonic() < end, counts
                 await asyncio.sleep(0.05)
@@ -294,12 +294,15 @@ async def test_teams_asks_and_decides_in_words(bench: Bench, incident: str) -> N
     assert words == f"Approve: write approve {approval_id} {'d' * 16}"
     bench.approvals.decided.clear()
     decision = {**said, "text": f"<at>Causegraph</at> approve {approval_id} {digest}"}
-    for number, user in enumerate((ASKER, APPROVER)):
+    for number, user in enumerate(("stranger", ASKER, APPROVER)):
         await bench.teams({**decision, "id": f"t2{number}", "from": {"aadObjectId": user}})
     await bench.teams({**decision, "id": "t3", "text": f"approve {approval_id} {'0' * 16}", "from": {"id": APPROVER}})
     await bench.drained()
     decided = {(actor.name, digest) for _, _, actor, digest in bench.approvals.decided}
-    assert decided == {(f"teams:{ASKER}", "d" * 64), (f"teams:{APPROVER}", "d" * 64), (f"teams:{APPROVER}", "0" * 16)}
+    assert decided == {
+        *((f"teams:{user}", "d" * 64) for user in ("stranger", ASKER, APPROVER)),
+        (f"teams:{APPROVER}", "0" * 16),
+    }, "every attempt reaches the record, which says who may"
     assert any(f"Approved by {APPROVER}" in card for card in cards)
 
 
