@@ -134,7 +134,8 @@ async def _prove(question: Question, plan: Plan, paths: Paths, ranking: Sequence
                     hops[caller, callee].append(found)
     if plan.symptom is not None and plan.symptom.kind in ("errors", "latency") and plan.spans:
         await cite(symptom_ref(plan), "symptom")
-    return Proof(cited=cited, edges=edges, hops=hops, baseline=paths.baseline, alike=paths.alike)
+    cut_off = top is not None and len(plan.services) > 1 and not any(top.service in call for call in paths.calls)
+    return Proof(cited=cited, edges=edges, hops=hops, baseline=paths.baseline, alike=paths.alike, cut_off=cut_off)
 
 
 def symptom_ref(plan: Plan) -> Ref:

@@ -42,7 +42,8 @@ class Proof:
     `cited` maps a record's address to the id of the evidence that was made of it by reading it again; `edges` maps
     each hop (caller, callee) to the evidence of a topology edge valid at the time; `hops` maps a hop to records of
     calls on it that went bad. `baseline` counts the request traces from before the symptom that were compared with.
-    `alike` says, where it is so, that nearly everything on the way became slow at once.
+    `alike` says, where it is so, that nearly everything on the way became slow at once. `cut_off` says that no call to
+    or from the first candidate is known, though other services speak.
     """
 
     cited: Mapping[Ref, str]
@@ -50,6 +51,7 @@ class Proof:
     hops: Mapping[tuple[str, str], Sequence[str]]
     baseline: int
     alike: str = ""
+    cut_off: bool = False
 
 
 def settle_healthy(reporting: bool, looked_at: str, not_seen: Sequence[str] = ()) -> Verdict:
@@ -150,6 +152,8 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
         gaps.append(f"{rival.service} is nearly as suspicious (score {rival.score:.2f} beside {top.score:.2f})")
     if top.path[-1] != symptom.service:
         gaps.append(f"No path leads from {top.service} to {symptom.service}")
+    if proof.cut_off:
+        gaps.append(f"No call to or from {top.service} is known: what it depends on could not be looked at")
     gaps.extend(
         f"The topology of that time has no edge {caller} -> {callee}"
         for caller, callee in hops_of(top.path)

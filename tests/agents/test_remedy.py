@@ -105,6 +105,9 @@ async def test_a_proposal_whose_process_died_is_prepared_by_another(
     async with bench.remedy.working():
         await _until(lambda: bench.remedy.read_run(left.id), "proposed")
         run = await bench.remedy.read_run(left.id)
+        async with asyncio.timeout(60):
+            while not bench.told:
+                await asyncio.sleep(0.05)
         assert bench.told == [(left.id, "proposed")]
         await bench.approve(run)
         await _until(lambda: bench.remedy.read_run(left.id), "verified")

@@ -90,6 +90,7 @@ def test_a_hop_without_a_bad_call_is_a_stated_gap() -> None:
         (bank(path=("bank", "till")), "No path leads from bank to shop"),
         (proof(edges={("shop", "till"): "edge-1"}), "no edge till -> bank"),
         (proof(baseline=MIN_BASELINE - 1), "4 request traces from before"),
+        (proof(cut_off=True), "No call to or from bank is known"),
         (symptom(kind="logs"), "told by log lines alone"),
         (symptom(kind="metrics", text="errors rose"), "too coarse to tell which came first"),
         (symptom(kind="stated"), "was stated, not measured"),
