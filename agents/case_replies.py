@@ -116,7 +116,7 @@ async def decide_trace(
 
 async def _ask_judge(services: Services, view: TraceView, policy: Policy) -> tuple[Opinion | None, str]:
     """Return what the model judge thinks of a run, where one is set, and the id of the run in which it was asked."""
-    from agents.model_judge import ask_model_judge, brief_of_trace
+    from agents.model_judge import ask_model_judge, brief_of_trace, recall_opinion
     from inference.budget import Budget
     from inference.desk import ModelDesk
 
@@ -125,6 +125,8 @@ async def _ask_judge(services: Services, view: TraceView, policy: Policy) -> tup
         return None, ""
     keep = services.prompts.keep if services.prompts else None
     desk = ModelDesk(services.models, services.guard, Budget(services.settings), keep)
+    if before := await recall_opinion(desk, brief, policy, services.rulings.opinions):
+        return before, ""
     sink, enabled = services.traces.sink(), services.settings.tracing
     async with start_trace(f"Judge {view.id}: {view.question}", view.environment, sink, enabled=enabled) as trace:
         trace.note(intent="judge")

@@ -112,6 +112,15 @@ async def ask_model_judge(
     return opinion
 
 
+async def recall_opinion(desk: ModelDesk, brief: Brief | None, policy: Policy, opinions: Opinions) -> Opinion | None:
+    """Return what the model judge said when it was asked the same before; None where it was not, or none is set."""
+    if not desk.has("judge") or brief is None:
+        return None
+    lines = _shown(desk, brief)
+    said = await _recall(opinions, _input_hash(desk.name_of("judge"), policy, brief, lines), brief)
+    return None if said is None else settle_opinion(_answered(said), lines)
+
+
 async def _ask(desk: ModelDesk, brief: Brief, lines: Sequence[tuple[str, str]]) -> BaseModel | None:
     marked = desk.guard.mark([(label, f"{label}: {text}") for label, text in lines], 2 * _LINE)
     told = "\n".join(

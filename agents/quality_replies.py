@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from agents.case_replies import evaluation_line
-from domain.errors import QuestionError, SettingsError
+from domain.errors import QuestionError
 from domain.times import HOUR_US, LATEST_US, format_us
 from review.calibration import find_flags, measure, reviewed_points
 from review.comparison import compare_runs
@@ -63,11 +64,12 @@ async def read_calibration(services: Services, environment: str = "", days: floa
     """Return how reliable stated confidence is, with its noise floor, and what stands out."""
     now_us = time.time_ns() // 1000
     runs = await _runs(services, environment, now_us - round(days * 24 * HOUR_US), LATEST_US)
-    reliability = measure(reviewed_points(runs))
+    # Both draw thousands of samples, which would hold up everybody else.
+    reliability = await asyncio.to_thread(measure, reviewed_points(runs))
     told = None
     if reliability is not None:
         told = asdict(reliability) | {"excess": reliability.excess, "stands_out": reliability.stands_out}
-    flags = [asdict(flag) for flag in find_flags(runs, now_us)]
+    flags = [asdict(flag) for flag in await asyncio.to_thread(find_flags, runs, now_us)]
     return {"runs": len(runs), "reliability": told, "flags": flags}
 
 
@@ -98,10 +100,10 @@ async def compare_traces(services: Services, a: str, b: str) -> dict[str, Any]:
 async def prefer_trace(services: Services, a: str, b: str) -> dict[str, Any]:
     """Let the model judge compare the answers of two runs, in both orders; that is a run of its own. Raises NotFound.
 
-    Raises SettingsError where no model judge is set, QuestionError where the runs answered different questions, or nothing.
+    Raises QuestionError where no model judge is set, and where the runs answered different questions, or nothing.
     """
     if not services.models.has("judge"):
-        raise SettingsError("No model judges here: CAUSEGRAPH_JUDGE_MODEL names one.")
+        raise QuestionError("No model judges here: CAUSEGRAPH_JUDGE_MODEL names one.")
     left, right = await services.traces.load(a), await services.traces.load(b)
     if not (left.answer and right.answer):
         raise QuestionError("A model judge compares answers, and one of these runs has none.")

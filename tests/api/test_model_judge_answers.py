@@ -176,6 +176,8 @@ async def test_a_run_of_another_program_is_judged_by_its_output_and_steps(
     assert shown == ["output: You may return it within 30 days.", "step lookup: policy refund-v3: 14 days"]
     again = (await client.post("/decide", json={"trace_id": f"ext-{environment}"}, timeout=60)).json()
     assert again["cached"] and len(model.asked) == 1
+    runs = (await read(client, "/traces", environment=environment, intent="judge"))["traces"]
+    assert len(runs) == 1
     trace = await read(client, f"/traces/ext-{environment}")
     judged = next(one for one in stages_of(trace["stages"]) if one["kind"] == "judge")
     inside = await read(client, f"/traces/{judged['facts']['judged_in']}")

@@ -94,5 +94,7 @@ async def test_two_runs_are_compared(client: httpx.AsyncClient, incident: str) -
     assert said["same_question"] is True
     assert said["outcome"] == ["CONFIRMED", "CONFIRMED"]
     assert said["gaps_a_only"] == said["gaps_b_only"] == []
+    unset = await client.post("/review/compare", json={"a": a, "b": b})
+    assert (unset.status_code, "CAUSEGRAPH_JUDGE_MODEL" in unset.json()["message"]) == (422, True)
     missing = await client.get("/review/compare", params={"a": a, "b": "trc_20200101_000000_00000000"})
     assert missing.status_code == 404

@@ -76,12 +76,13 @@ async def test_dark_screens_have_contrast(tab: Tab, services: Services, asked: s
         assert await tab.check_access("color-contrast") == [], path
 
 
-async def test_a_telephone_needs_no_sideways_scrolling(tab: Tab, services: Services, asked: str) -> None:
-    await tab.page.set_viewport_size({"width": 360, "height": 740})
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_no_screen_needs_sideways_scrolling(tab: Tab, services: Services, asked: str, width: int) -> None:
+    await tab.page.set_viewport_size({"width": width, "height": 740})
     for path in await _every_screen(services, asked):
         page = await tab.open(path)
         wide = await page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 360, f"{path} is {wide} px wide"
+        assert wide <= width, f"{path} is {wide} px wide"
 
 
 async def test_runs_are_worked_by_keyboard_alone(tab: Tab, services: Services, asked: str) -> None:
