@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1_000
 MAX_HITS = 100
+_WAIT_SECONDS = 2.0
 _TOKENS = 40_000  # for people, who are shown it all
 _ADDRESSED: Mapping[EvidenceKind, Mapping[str, type]] = {
     "log": {"id": int},
@@ -76,6 +77,7 @@ async def search_everything(
     """Return what fits a text best, of every kind or of some, with why each is there and where it is opened."""
     wanted, timed = make_wanted(text, environment, at_us=at_us, from_us=from_us, to_us=to_us, kinds=kinds)
     began = time.perf_counter()
+    behind = await _wait_for_newest(services)
     pack = await services.finder.find(wanted, limit=max(1, min(limit, MAX_HITS)), tokens=_TOKENS, timed=timed)
     return {
         "query": text,
@@ -85,9 +87,16 @@ async def search_everything(
         "results": [hit_json(hit) for hit in pack.hits],
         "paths": [list(path) for path in pack.paths],
         "left_out": pack.left_out,
-        "notes": list(pack.notes),
+        "notes": [*pack.notes, *behind],
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+async def _wait_for_newest(services: Services) -> list[str]:
+    """Wait a moment until what was stored is in the topology as well; return a note where it is not."""
+    if await services.projection.wait_for(await services.telemetry.head_seq(), _WAIT_SECONDS):
+        return []
+    return ["The newest records are not in the topology yet: some of their log templates may be missing here."]
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

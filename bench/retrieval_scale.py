@@ -25,7 +25,7 @@ from retrieval.items import ItemKind, Wanted
 from storage.database import QUERIES, Transaction
 from storage.vectors import Space
 
-_TEMPLATES, _LINES, _SERVICES, _QUERIES = 100_000, 1_000_000, 200, 200
+_TEMPLATES, _LINES, _SERVICES, _QUERIES = 100_000, 1_000_000, 200, 100
 _PLACE = "scale"
 _SEEDS = 500
 _BATCH = 1_000

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from domain.settings import Settings
 
 _ASK_SECONDS = 300.0
+_FOLLOW_SECONDS = 10.0
 _REMEDY = {
     "runbooks": ("GET", "/runbooks"),
     "runbook": ("GET", "/runbooks/{id}"),
@@ -294,11 +296,19 @@ class LocalBackend:
         from agents.replies import read_time
         from agents.search_replies import search_everything
 
+        with suppress(TimeoutError, CausegraphError):  # the reply says what is missing
+            async with asyncio.timeout(_FOLLOW_SECONDS):
+                await self._follow_topology()
         bounds = {f"{name}_us": read_time(name, query[name]) for name in ("at", "from", "to")}
         kinds, limit = query["kind"], query["limit"]
         return await search_everything(
             self._services, query["q"], query["environment"], kinds=kinds, limit=limit, **bounds
         )
+
+    async def _follow_topology(self) -> None:
+        """Bring the topology up to date: without a server nobody else does."""
+        while await self._services.projection.advance() < await self._services.telemetry.head_seq():
+            pass
 
     async def topology(self, environment: str, at_us: int | None) -> dict[str, Any]:
         from agents import topology_replies

@@ -94,7 +94,11 @@ class StoreSources:
 
         The indexes know of no environments: where few of theirs are of this one, more are asked for.
         """
-        worded = await self._store.templates_with_words(list(read_terms(wanted.words)), _WIDE)
+        try:
+            worded = await self._store.templates_with_words(list(read_terms(wanted.words)), _WIDE)
+        except StorageError as exc:
+            worded = []
+            found.notes.append(f"Log templates were not searched by words: {exc}")
         for wide in (_WIDE, _WIDER):
             near = await self._near(found, wanted, "template", None, wide)
             ids = {int(one) for one in near} | set(worded)

@@ -52,6 +52,7 @@ async def _search(query: Mapping[str, Any], environment: str) -> dict[str, Any]:
     from domain.settings import load_settings
 
     notes = make_console(stderr=True)
+
     async with open_backend(load_settings(), lambda line: notes.print(styled(line, "dim"))) as backend:
         place = environment or choose_environment(await backend.info())
         return await backend.search({**query, "environment": place})
