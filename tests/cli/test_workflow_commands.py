@@ -58,12 +58,17 @@ def test_a_workflow_is_listed_proposed_approved_and_taken_back(run: Run, tmp_pat
     assert turns == ["1", "4", "9", "4", "1"]
     assert "used already" in run("approve", proposed["approval_id"], "--yes", status=1)
     assert "undo: Open more" in run("workflow", "history", proposed["run_id"])
+    refused = json.loads(run("approvals", "--refused", "--json"))["refused"]
+    tried = [(one["what"], one["approval_id"]) for one in refused]
+    assert tried[0] == ("approve", proposed["approval_id"]) and ("propose", "") in tried
+    assert "at most 10" in run("approvals", "--refused")
 
 
 @pytest.mark.long
-def test_runbooks_are_listed_shown_and_checked(run: Run) -> None:
+def test_runbooks_are_listed_shown_and_checked(run: Run, environment: str) -> None:
     listed = json.loads(run("runbooks", "list", "--json"))
     assert len(listed["runbooks"]) > 5 and not listed["problems"]
     assert "Renew the certificate" in run("runbooks", "show", "expired-certificate")
-    rot = json.loads(run("runbooks", "check", "--json"))
+    rot = json.loads(run("runbooks", "check", "--environment", environment, "--json"))
     assert rot["rot"] == [] and rot["problems"] == []
+    assert len(json.loads(run("runbooks", "fetch", "--json"))["runbooks"]) == len(listed["runbooks"])
