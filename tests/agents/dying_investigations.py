@@ -29,7 +29,7 @@ from storage import checkpoints
 from storage.database import Database
 
 _AT_ONCE = 4
-_STEP = 3  # of the points that there are: each takes two lives
+_STEP = 4  # of the points that there are: each takes two lives
 _MOST_POINTS = 120
 
 _left = -1

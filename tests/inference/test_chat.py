@@ -1,4 +1,23 @@
-"""The same contract for a model behind Ollama's own protocol and behind OpenAI's, with every way of failing that was seen."""
+"""The same contract for a model behind Ollama's own protocol and behind OpenAI's, with every way of failing that was seen.
+
+model not there                            a_model_that_is_not_there_is_named_with_what_to_do
+another server, a gateway's page           another_server_than_expected_is_said
+options, schemas or thinking refused       test_transcripts: what_is_made_of_a_refusal (asked once)
+history dropped in silence                 a_prompt_that_was_cut_in_silence_is_noticed; test_transcripts
+one message longer than the context        a_prompt_that_is_too_long_is_not_sent; test_model_server
+no num_ctx, another one each time          what_is_always_sent
+cold load longer than the patience         a_load_goes_on_when_nobody_waits_any_more
+load fails                                 a_load_that_fails_is_said_and_tried_again_by_the_next_question
+queue full                                 what_passes_is_tried_again, what_stays_is_said_after_three_tries
+runner dies in the middle, no end mark     the same; test_model_server: a_server_that_is_killed_while_it_writes
+late, stalled, endless                     what_would_only_happen_again..., a_stall_in_the_middle..., the_whole_has_a_deadline...
+thinking on by default                     what_is_always_sent, a_reply_of_thinking_alone_is_no_reply
+JSON cut, JSON of another form             a_reply_that_was_cut_says_so; agents/test_wording: a_reply_of_a_wrong_form_is_repaired_once
+format "json" without an end               what_is_always_sent (always a schema, always a bound)
+tools called in text, or unasked           tools_are_never_offered; test_transcripts: a_recorded_reply_is_read_as_it_is_or_refused
+embeddings none, cut, wrong, NaN, too long test_ollama, test_transcripts, test_model_server
+control tokens in records                  test_guard; test_model_server: control_tokens_in_records_are_only_text
+"""
 
 from __future__ import annotations
 
