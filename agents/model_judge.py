@@ -1,7 +1,8 @@
 """The model judge: asked about an answer after the checks by code, where CAUSEGRAPH_JUDGE_MODEL names a model.
 
-It reads the question, the headline, the claims that stand, and their records (of a run of another program its output and what its
-steps returned), all marked as data. It answers each criterion with yes or no and a quotation. Whatever it says, an answer is given no more freely than without it (`review.policy.decide`).
+It reads the question, the headline, the claims that stand, and their records (of a run of another program its output and what
+its steps returned), all marked as data. It answers each criterion with yes or no and a quotation. Whatever it says, an answer
+is given no more freely than without it (`review.policy.decide`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Opinions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a model judge is to judge: what was asked, and lines of labels and texts. `prompt` and `form` go with each other."""
+    """What a model judge is to judge: what was asked, and lines of labels and texts. `prompt` and `form` belong together."""
 
     question: str
     outcome: str
