@@ -76,13 +76,17 @@ class StoreSources:
             near = await self._near(found, wanted, "template", [str(one.id) for one in written], DEPTH)
         else:
             near, written = await self._templates_by_index(found, wanted)
-        items = {item.id: item for item in await self._template_items(wanted.environment, written)}
-        texts = ((number, item.text) for number, item in items.items())
-        found.add_worded(items[number] for number in rank_texts(texts, wanted.words, DEPTH))
-        for number in list(near)[:DEPTH]:
+        texts = await self._store.template_texts(one.id for one in written)
+        worded = rank_texts(((str(number), text) for number, text in texts.items()), wanted.words, DEPTH)
+        nearest, named = list(near)[:DEPTH], _TEMPLATE.findall(wanted.text)
+        chosen = {*worded, *nearest, *named}
+        kept = [one for one in written if str(one.id) in chosen and one.id in texts]
+        items = {str(one.id): template_item(wanted.environment, one, texts[one.id]) for one in kept}
+        found.add_worded(items[number] for number in worded)
+        for number in nearest:
             if number in items:
                 found.add_near(items[number], near[number])
-        for number in _TEMPLATE.findall(wanted.text):
+        for number in named:
             if number in items:
                 found.add_exact(items[number], number)
         return found
@@ -109,9 +113,7 @@ class StoreSources:
 
     async def templates_of(self, environment: str, window: Window, ids: Iterable[int]) -> list[Item]:
         """Return log templates by their ids, those that were written in the window."""
-        return await self._template_items(environment, await self._store.written_of(environment, window, ids))
-
-    async def _template_items(self, environment: str, written: Sequence[WrittenTemplate]) -> list[Item]:
+        written = await self._store.written_of(environment, window, ids)
         texts = await self._store.template_texts(one.id for one in written)
         return [template_item(environment, one, texts[one.id]) for one in written if one.id in texts]
 
