@@ -11,6 +11,7 @@ from agents.question import Question
 from agents.state import Deps, Paths, Plan, State
 from diagnosis.blames import span_ref
 from diagnosis.ranking import Candidate, Case, rank_causes
+from diagnosis.second_cause import find_second
 from diagnosis.signals import Ref
 from diagnosis.symptom import state_symptom
 from diagnosis.verdict import Proof, hops_of, settle_healthy, settle_verdict
@@ -122,10 +123,12 @@ async def _prove(question: Question, plan: Plan, paths: Paths, ranking: Sequence
                 await cite(ref, signal.name)
     edges: dict[tuple[str, str], str] = {}
     hops: dict[tuple[str, str], list[str]] = defaultdict(list)
-    top = ranking[0] if ranking else None
-    if top is not None:
-        bad = _bad_hops([walk for blame in (*paths.blames, *paths.others) for walk in blame.walks])
-        for caller, callee in hops_of(top.path):
+    bad = _bad_hops([walk for blame in (*paths.blames, *paths.others) for walk in blame.walks])
+    top, second = (ranking[0] if ranking else None), find_second(ranking, plan.symptom)
+    for named in [*ranking[:1], *([second] if second else [])]:
+        for caller, callee in hops_of(named.path):
+            if (caller, callee) in hops or (caller, callee) in edges:
+                continue
             edge = await _cite_edge(question.environment, plan, caller, callee, deps)
             if edge:
                 edges[caller, callee] = edge

@@ -315,8 +315,15 @@ def choose_symptom(
     return first, tuple(sorted(rest, key=_importance))
 
 
-def _importance(symptom: Symptom) -> tuple[bool, bool, float, str, str]:
-    return (symptom.roots == 0, symptom.kind != "errors", -symptom.evidence, symptom.service, symptom.operation)
+def _importance(symptom: Symptom) -> tuple[bool, bool, bool, float, str, str]:
+    return (
+        not symptom.begun,
+        symptom.roots == 0,
+        symptom.kind != "errors",
+        -symptom.evidence,
+        symptom.service,
+        symptom.operation,
+    )
 
 
 def _plan(

@@ -313,11 +313,12 @@ def main() -> None:
     with start_server() as server:
         count, took = send_day(server, day, start_s * _NS, "stream", given.shape)
         symptoms = wait_for_symptoms(server, "stream")
+    injected = day.faults
     if given.shape == "logs":
         day.faults = tuple(fault for fault in day.faults if fault.failing)
     scores = score(day, symptoms, start_s * _NS, alarms)
-    false = [s for s in symptoms if not any(_within(s, fault, start_s * _NS) for fault in day.faults)]
-    apart = [at for at in alarms if not any(f.start_s <= at < f.end_s + 120 for f in day.faults)]
+    false = [s for s in symptoms if not any(_within(s, fault, start_s * _NS) for fault in injected)]
+    apart = [at for at in alarms if not any(f.start_s <= at < f.end_s + 120 for f in injected)]
     still = [s for s in symptoms if s["status"] == "open"]
     if given.json:
         counts = {"false_alarms": len(false), "rule_false_alarms": len(apart), "left_open": len(still)}

@@ -34,7 +34,15 @@ def hold_to(
             continue
         if inside[0] >= MIN_BAD and share >= MIN_SHARE:
             held.append(
-                replace(symptom, start_us=first_us, bad=inside[0], requests=inside[1], share=share, usual_share=usual)
+                replace(
+                    symptom,
+                    start_us=first_us,
+                    bad=inside[0],
+                    requests=inside[1],
+                    share=share,
+                    usual_share=usual,
+                    begun=symptom.begun or before[1] >= MIN_BEFORE,
+                )
             )
     return held
 

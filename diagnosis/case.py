@@ -15,7 +15,7 @@ from domain.verdict import FaultClass
 class Candidate:
     """One service considered: its score, the three factors behind it, and what was found.
 
-    `latest_us` is the last moment at which trouble that explains the symptom can have shown here: a request that hangs
+    `ended` counts the symptom's bad requests that end here. `latest_us` is the last moment at which trouble that explains the symptom can have shown here: a request that hangs
     until it times out began to go wrong long before anything says so.
     """
 
@@ -34,6 +34,7 @@ class Candidate:
     change_id: str = ""
     inferred: bool = False
     latest_us: int = 0
+    ended: int = 0
 
 
 @dataclass(frozen=True, slots=True)

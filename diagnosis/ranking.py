@@ -93,6 +93,7 @@ def _candidate(
         change_id=_change_to_blame(signals),
         inferred=inferred,
         latest_us=latest,
+        ended=sum(len(blame.walks) for blame in blames),
     )
 
 

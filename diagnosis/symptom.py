@@ -26,6 +26,9 @@ MIN_BEFORE = 10
 # A request is slow when it takes this many times as long as the operation usually does, and at least this much longer.
 SLOW_FACTOR = 3.0
 SLOW_EXTRA_US = 100_000
+_STRETCH, _STRETCHES = 50, 8
+# By how much (nats) requests from before must be likelier under their own share of bad ones than under the symptom's.
+_MIN_BEGUN = 4.0
 # A calm of at least this long divides two troubles of one operation.
 _APART_US = 5 * MINUTE_US
 
@@ -38,7 +41,8 @@ class Symptom:
     requests inside and outside the stretch; `recovered` says that it ended before the data did. A symptom of the kind
     "logs" counts error lines in place of failed requests, where no spans are sent. One of the kind "stated" was not
     measured: somebody said that there was trouble in that time. One of the kind "metrics" was read
-    off metrics alone, and `text` says what it was.
+    off metrics alone, and `text` says what it was. `begun` says that there are requests from before that were better;
+    else it may be how the operation always is.
     """
 
     service: str
@@ -55,6 +59,7 @@ class Symptom:
     slow_us: int
     roots: int = 0
     text: str = ""
+    begun: bool = True
 
 
 def state_symptom(service: str, start_us: int, end_us: int, requests: int) -> Symptom:
@@ -133,6 +138,7 @@ def _scan(
             recovered=_recovered(bad[:until], total[:until], stretch.first, stretch.last),
             slow_us=slow_us,
             roots=sum(row.roots for row in rows),
+            begun=_begun(sum(bad[: stretch.first]), sum(total[: stretch.first]), share),
         )
 
 
@@ -178,10 +184,25 @@ def _apart(buckets: Sequence[tuple[int, int]], stretches: Sequence[_Stretch], ap
 
 
 def _usual_share(bad: Sequence[int], total: Sequence[int]) -> float:
-    """The usual share of bad requests: the median over buckets of the better half, never quite zero."""
-    shares = sorted(k / n for k, n in zip(bad, total, strict=True) if n)
-    better = shares[: max(1, len(shares) // 2)]
+    """The usual share of bad requests: the median over stretches of the better half, never quite zero.
+
+    A stretch is as many buckets as hold enough requests to show a share of a few percent.
+    """
+    least = min(_STRETCH, max(1, sum(total) // _STRETCHES))
+    shares, count, requests = [], 0, 0
+    for k, n in zip(bad, total, strict=True):
+        count, requests = count + k, requests + n
+        if requests >= least:
+            shares.append(count / requests)
+            count, requests = 0, 0
+    better = sorted(shares)[: max(1, len(shares) // 2)]
     return min(0.2, max(0.01, median(better)))
+
+
+def _begun(bad: int, total: int, share: float) -> bool:
+    """True where the requests before a symptom show that it was not always like that."""
+    usual, share = max(bad / total, 0.005) if total else 0.0, min(share, 0.995)
+    return total > 0 and usual < share and -_ratio(bad, total, usual, share) >= _MIN_BEGUN
 
 
 def _ratio(bad: int, total: int, usual: float, raised: float) -> float:

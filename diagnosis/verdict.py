@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnosis.ranking import CIRCUMSTANCE, WEIGHTS, Candidate
+from diagnosis.second_cause import find_second
 from diagnosis.signals import Ref
 from diagnosis.symptom import Symptom
 from domain.times import SECOND_US, format_us
@@ -79,31 +80,40 @@ def settle_verdict(
     )
     reasons = [_symptom_sentence(symptom, proof.baseline)]
     top = ranking[0] if ranking else None
-    undecided = _undecided(symptom, ranking, proof)
+    second = find_second(ranking, symptom)
+    undecided = _undecided(symptom, _beside(ranking, second), proof)
     if top is None or undecided:
         return Verdict(
             "INCONCLUSIVE",
             (*reasons, undecided),
             ranking=ranked,
-            ruled_out=_ruled_out(ranking, None, proof),
+            ruled_out=_ruled_out(ranking, (), proof),
             not_seen=tuple(not_seen),
         )
-    gaps = _gaps(symptom, ranking, top, proof)
-    cause = _cause(symptom, ranking, top, proof)
-    reasons.append(f"{top.service} is where it starts: {top.signals[0].text}")
-    if not cause.evidence:
-        outcome: Outcome = "INCONCLUSIVE"
-    else:
-        outcome = "LIKELY" if gaps else "CONFIRMED"
-    reasons.extend(gaps or [_proven(cause)])
+    named = [top, second] if second else [top]
+    gaps, causes = [], []
+    for candidate in named:
+        alone = [candidate, *(c for c in ranking if c not in named)]
+        gaps += _gaps(symptom, alone, candidate, proof)
+        causes.append(_cause(symptom, alone, candidate, proof))
+        also = "a second trouble of the same time starts" if candidate is second else "it starts"
+        reasons.append(f"{candidate.service} is where {also}: {candidate.signals[0].text}")
+    causes = [cause for cause in causes if cause.evidence]
+    outcome: Outcome = "INCONCLUSIVE" if not causes else "LIKELY" if gaps else "CONFIRMED"
+    reasons.extend(gaps or [_proven(cause) for cause in causes])
     return Verdict(
         outcome=outcome,
-        reasons=tuple(reasons),
-        causes=() if outcome == "INCONCLUSIVE" else (cause,),
+        reasons=tuple(dict.fromkeys(reasons)),
+        causes=tuple(causes),
         ranking=ranked,
-        ruled_out=_ruled_out(ranking, cause, proof),
+        ruled_out=_ruled_out(ranking, causes, proof),
         not_seen=tuple(not_seen),
     )
+
+
+def _beside(ranking: Sequence[Candidate], second: Candidate | None) -> list[Candidate]:
+    """Return a ranking without a second cause: it is no rival."""
+    return [candidate for candidate in ranking if candidate is not second]
 
 
 def _undecided(symptom: Symptom, ranking: Sequence[Candidate], proof: Proof) -> str:
@@ -143,6 +153,8 @@ def _gaps(symptom: Symptom, ranking: Sequence[Candidate], top: Candidate, proof:
         gaps.append(f"Only {symptom.bad} requests were slow, for a moment: any busy machine does that")
     if proof.alike and top.signals[0].name == "slow_here":
         gaps.append(f"{proof.alike}: the machine may be short of something")
+    if symptom.kind in ("errors", "latency") and not symptom.begun:
+        gaps.append("It was as bad when the records begin: this may be how it always is")
     if symptom.kind == "metrics":
         gaps.append("Metrics alone are too coarse to tell which came first")
     if top.score < CONFIRM_SCORE:
@@ -247,22 +259,23 @@ def _proven(cause: Cause) -> str:
     return f"Every hop of {path} existed then, the onsets are in order, and the records are cited{gaps}"
 
 
-def _ruled_out(ranking: Sequence[Candidate], cause: Cause | None, proof: Proof) -> tuple[RuledOut, ...]:
+def _ruled_out(ranking: Sequence[Candidate], causes: Sequence[Cause], proof: Proof) -> tuple[RuledOut, ...]:
     found = []
     for candidate in ranking:
-        if (cause and candidate.service == cause.service) or candidate.own < _RULED_OUT_OWN:
+        if candidate.service in {cause.service for cause in causes} or candidate.own < _RULED_OUT_OWN:
             continue
-        if not cause and candidate.score >= LIKELY_SCORE:
+        if not causes and candidate.score >= LIKELY_SCORE:
             continue
         shown = next((s for s in candidate.signals if any(r in proof.cited for r in s.refs)), candidate.signals[0])
         cited = dict.fromkeys(proof.cited[ref] for ref in shown.refs if ref in proof.cited)
-        found.append(RuledOut(candidate.service, _why_not(candidate, shown.text, cause), tuple(cited)))
+        found.append(RuledOut(candidate.service, _why_not(candidate, shown.text, causes), tuple(cited)))
     return tuple(found[:8])
 
 
-def _why_not(candidate: Candidate, loud: str, cause: Cause | None) -> str:
-    if cause and candidate.service in cause.path:
-        return f"a victim: its bad requests are explained by {cause.service} ({loud})"
+def _why_not(candidate: Candidate, loud: str, causes: Sequence[Cause]) -> str:
+    for cause in causes:
+        if candidate.service in cause.path:
+            return f"a victim: its bad requests are explained by {cause.service} ({loud})"
     if candidate.reach < 0.1:
         return f"a bystander: nothing leads from it to the symptom ({loud})"
     if "later_than_symptom" in candidate.contributions:

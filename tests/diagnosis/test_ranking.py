@@ -11,6 +11,7 @@ from diagnosis.signals import Ref, Signal, SignalName
 from diagnosis.symptom import Symptom
 from diagnosis.verdict import Proof, hops_of, settle_healthy, settle_verdict
 from diagnosis.walks import Blame, TraceForest, collect_blames, learn_usual, walk_down
+from diagnosis.wording import classify
 from domain.observed import SpanRow
 from domain.telemetry import SpanKind
 from domain.verdict import FaultClass
@@ -217,3 +218,51 @@ def test_the_order_of_the_input_does_not_matter() -> None:
         )
     ]
     assert found[0] == found[1]
+
+
+def two_troubles(second_error: str, second: int = 8) -> list[Candidate]:
+    traces = failing("KeyError: 'currency'", count=10) + failing(second_error, at="orders", count=second)
+    classes: dict[str, FaultClass] = {"payment": "code", "orders": classify(second_error)}
+    new = [signal(service, "new_error_log", 0.9, of) for service, of in classes.items()]
+    return rank_causes(Case(SYMPTOM, SERVICES, CALLS, blames=blames(traces), signals=new))
+
+
+def proven(ranking: list[Candidate]) -> Proof:
+    cited = {ref: f"log-{at}" for c in ranking for s in c.signals for at, ref in enumerate(s.refs)}
+    hops = [hop for c in ranking for hop in hops_of(c.path)]
+    return Proof(cited, dict.fromkeys(hops, "edge-1"), {hop: ["span-1"] for hop in hops}, 20)
+
+
+def test_two_services_that_fail_by_themselves_at_once_are_two_causes() -> None:
+    ranking = two_troubles("IndexError: list index out of range")
+    verdict = settle_verdict(SYMPTOM, ranking, proven(ranking))
+    assert {cause.service for cause in verdict.causes} == {"payment", "orders"}
+    assert all(cause.path[-1] == "shop" for cause in verdict.causes)
+    assert not {ruled.service for ruled in verdict.ruled_out} & {"payment", "orders"}
+
+
+@pytest.mark.parametrize(("error", "count"), [("connection to payment timed out", 8), ("IndexError: x", 2)])
+def test_who_blames_another_or_fails_a_little_is_no_second_cause(error: str, count: int) -> None:
+    ranking = two_troubles(error, count)
+    verdict = settle_verdict(SYMPTOM, ranking, proven(ranking))
+    assert [cause.service for cause in verdict.causes] == ["payment"]
+
+
+def test_of_lines_alone_one_on_the_way_of_the_other_is_no_second_cause() -> None:
+    symptom = replace(SYMPTOM, kind="logs")
+    both = [signal(service, "new_error_log", 0.9, "code") for service in ("ads", "orders")]
+    ranking = rank_causes(Case(symptom, SERVICES, CALLS, signals=both))
+    first, second = (replace(c, score=0.4) for c in ranking)
+    verdict = settle_verdict(symptom, [first, second], proven([first, second]))
+    assert {cause.service for cause in verdict.causes} == {"ads", "orders"}
+    way = replace(second, path=(second.service, first.service, "shop"))
+    verdict = settle_verdict(symptom, [first, way], proven([first, way]))
+    assert (verdict.outcome, verdict.causes) == ("INCONCLUSIVE", ())
+
+
+def test_what_was_as_bad_when_the_records_begin_is_not_confirmed() -> None:
+    ranking = two_troubles("IndexError: x", 0)
+    assert settle_verdict(SYMPTOM, ranking, proven(ranking)).outcome == "CONFIRMED"
+    verdict = settle_verdict(replace(SYMPTOM, begun=False), ranking, proven(ranking))
+    assert verdict.outcome == "LIKELY"
+    assert any("records begin" in reason for reason in verdict.reasons)

@@ -77,3 +77,17 @@ def test_bursts_that_come_again_and_again_are_one_trouble() -> None:
     minutes = [0] * 20 + [15, 0, 0, 0, 0] * 6
     (symptom,) = find_symptoms(buckets(minutes), 60_000_000, "errors")
     assert not symptom.recovered
+
+
+def test_trouble_that_began_is_told_from_what_was_always_like_that() -> None:
+    (begun,) = find_symptoms(buckets([0] * 20 + [9] * 10), 1_000_000, "errors")
+    assert begun.begun
+    (always,) = find_symptoms(buckets([9] * 30), 1_000_000, "errors")
+    assert not always.begun
+
+
+def test_a_few_failures_in_every_minute_hide_no_outage_and_are_none() -> None:
+    chronic = [1, 0, 0, 1, 0, 2, 0, 1] * 12
+    assert find_symptoms(buckets(chronic, requests=5), 4_000_000, "errors") == []
+    (symptom,) = find_symptoms(buckets([*chronic, 3, 4, 3, 3, 4, 3, 4, 3], requests=5), 4_000_000, "errors")
+    assert symptom.start_us == pytest.approx(96 * 4_000_000, abs=16_000_000)
