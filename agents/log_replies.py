@@ -13,9 +13,10 @@ from domain.errors import QuestionError
 from domain.observed import LogRow, TemplateCount
 from domain.telemetry import DEFAULT_ENVIRONMENT, Level
 from domain.times import HOUR_US, MINUTE_US, Window, format_us
-from ingest.families import family_text
+from ingest.families import FAMILY_VERSION, family_id, family_text
 from ingest.family_slots import FamilySlots
 from ingest.fields import parse_level
+from storage.families import FamilySlotStore
 
 if TYPE_CHECKING:
     from agents.services import Services
@@ -86,7 +87,7 @@ async def read_families(services: Services, query: LogQuery, order: Order) -> di
     was = wanted_counts(await telemetry.template_counts(query.environment, before), query)
     now = wanted_counts(await telemetry.template_counts(query.environment, query.window), query)
     texts = await telemetry.template_texts({count.template_id for count in (*was, *now)})
-    families = _count_families(was, now, texts)
+    families = _count_families(was, now, await _name_families(services, query.environment, texts))
     if order == "new":
         fresh = {number for counted in families.values() if not counted.before for number in counted.templates}
         known = await telemetry.seen_before(query.environment, fresh, query.window.start_us)
@@ -107,8 +108,7 @@ def wanted_counts(counts: Sequence[TemplateCount], query: LogQuery) -> list[Temp
     return [c for c in counts if c.level >= query.level and query.service in ("", c.service)]
 
 
-def _count_families(was: Sequence[TemplateCount], now: Sequence[TemplateCount], texts: dict[int, str]) -> _Families:
-    names = _name_families(texts)
+def _count_families(was: Sequence[TemplateCount], now: Sequence[TemplateCount], names: dict[int, str]) -> _Families:
     families: _Families = defaultdict(_Counted)
     for counts, current in ((was, False), (now, True)):
         for count in counts:
@@ -123,12 +123,18 @@ def _count_families(was: Sequence[TemplateCount], now: Sequence[TemplateCount], 
     return families
 
 
-def _name_families(texts: dict[int, str]) -> dict[int, str]:
-    """Return the family of each template; slots open by what is in view, in an order that is always the same."""
+async def _name_families(services: Services, environment: str, texts: dict[int, str]) -> dict[int, str]:
+    """Return the family of each template. A slot that opens by what is in view is open from then on, in every view."""
     found = {number: family_text(text) for number, text in texts.items()}
-    slots, into = FamilySlots(), dict[str, str]()
+    store, slots, into = FamilySlotStore(services.database), FamilySlots(), dict[str, str]()
+    known = await store.opened(environment, FAMILY_VERSION)
+    for text in known:
+        slots.reopen(text)
     for text in sorted(set(found.values())):
         into |= {alias.text: alias.into for alias in slots.add(text)}
+    fresh = {family_id(text): text for text in slots.opened.difference(known)}
+    if fresh:
+        await store.open(environment, FAMILY_VERSION, fresh, time.time_ns() // 1000)
     return {number: into.get(text, text) for number, text in found.items()}
 
 

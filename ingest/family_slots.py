@@ -40,6 +40,11 @@ class FamilySlots:
         self._waiting: dict[str, dict[str, str]] = {}
         self._older: dict[str, dict[str, str]] = {}
 
+    @property
+    def opened(self) -> frozenset[str]:
+        """The texts of the slots that are open, by which `reopen` opens them again."""
+        return frozenset(self._open)
+
     def add(self, text: str) -> list[Alias]:
         """Show a family; return the aliases that follow: of this family, and of earlier ones of a slot that opens."""
         for slot, word in read_slots(text):

@@ -14,7 +14,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
-  (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0);
+  (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0), (28, 'family_slots', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -905,4 +905,14 @@ CREATE TABLE model_opinion (
   reply MEDIUMTEXT NOT NULL,
   created_us BIGINT NOT NULL,
   KEY by_time (created_us)
+) ENGINE=InnoDB;
+
+-- Places in families of templates that were found to hold names. What was opened stays open: rows are only ever added.
+CREATE TABLE family_slot (
+  environment VARCHAR(64) COLLATE utf8mb4_bin NOT NULL,
+  version SMALLINT UNSIGNED NOT NULL,
+  id BIGINT UNSIGNED NOT NULL,
+  text TEXT NOT NULL,
+  opened_us BIGINT NOT NULL,
+  PRIMARY KEY (environment, version, id)
 ) ENGINE=InnoDB;

@@ -61,6 +61,28 @@ async def test_families_are_counted_and_compared(client: httpx.AsyncClient, writ
     assert [row["lines"] for row in mail["families"]] == [30]  # type: ignore[attr-defined]
 
 
+async def test_what_was_one_family_stays_one_in_every_window(client: httpx.AsyncClient, environment: str) -> None:
+    now = time.time_ns() // 1000
+    early = [(now - HOUR_US, name) for name in ("cupsd", "klogd", "sshd", "gpm", "atd")]
+    lines = [
+        {"timestamp": format_us(at), "service": "init", "level": "info", "message": f"{name} startup succeeded"}
+        for at, name in (*early, (now, "ntpd"))
+    ]
+    (await client.post("/ingest/logs", json=lines, params={"environment": environment})).raise_for_status()
+
+    async def families(start_us: int) -> dict[str, int]:
+        window = {"from": format_us(start_us), "to": format_us(start_us + 2 * MINUTE_US)}
+        reply = await client.get("/query/logs", params={**window, "environment": environment, "order": "top"})
+        return {row["text"]: row["lines"] for row in reply.json()["families"]}
+
+    deadline = time.monotonic() + 60
+    while not await families(now - MINUTE_US):
+        assert time.monotonic() < deadline
+    assert await families(now - MINUTE_US) == {"ntpd startup succeeded": 1}
+    assert await families(now - HOUR_US - MINUTE_US) == {"<*> startup succeeded": 5}
+    assert await families(now - MINUTE_US) == {"<*> startup succeeded": 1}
+
+
 async def test_lines_are_found_by_text_page_by_page(client: httpx.AsyncClient, written: str) -> None:
     await _until_counted(client, written)
     seen: list[str] = []
