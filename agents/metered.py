@@ -11,6 +11,7 @@ from domain.observed import MeterPoint, MetricShift
 from domain.times import MINUTE_US, Window
 
 _PROBE_US = 40 * MINUTE_US
+_LONG_US = 8 * MINUTE_US
 
 
 async def read_metered(environment: str, window: Window, deps: Deps) -> list[Meter]:
@@ -43,7 +44,9 @@ async def read_shifts(
     environment: str, window: Window, split_us: int, meters: Sequence[Meter], deps: Deps
 ) -> list[MetricShift]:
     """Return every metric series of a window before and after a moment, the meters in place of what they were read from."""
+    # A sample often bears the time at which its interval began: the last one may be of both sides.
+    guard_us = MINUTE_US if split_us - window.start_us >= _LONG_US else 0
     shifts = await deps.ledger.note(
-        "metric series", window, deps.telemetry.metric_shifts(environment, window, split_us)
+        "metric series", window, deps.telemetry.metric_shifts(environment, window, split_us, guard_us)
     )
-    return replace_shifts(shifts, meters, split_us)
+    return replace_shifts(shifts, meters, split_us, guard_us)

@@ -42,8 +42,9 @@ async def read_metrics(state: State, deps: Deps) -> State:
     work: dict[str, float] = {}
     silent: list[Signal] = []
     if plan.spans:
-        before = await telemetry.activity(environment, plan.baseline)
-        after = await telemetry.activity(environment, plan.window)
+        note = deps.ledger.note
+        before = await note("requests per service", plan.baseline, telemetry.activity(environment, plan.baseline))
+        after = await note("requests per service", plan.window, telemetry.activity(environment, plan.window))
         silent = silence_signals(before, after, plan.baseline, plan.window)
         work = growth_of_work(before, after, plan.baseline, plan.window)
     signals = metric_signals(shifts, peaks, split) + saturation_signals(shifts, peaks, split, work) + silent
@@ -91,7 +92,8 @@ async def _golden(
 async def read_calls(environment: str, moment_us: int, deps: Deps) -> list[tuple[str, str]]:
     """Return who calls whom as of a moment; nobody, where the graph cannot be reached."""
     try:
-        edges = await deps.graph.edges_as_of(environment, max(0, moment_us - 1))
+        moment = Window(max(0, moment_us - 1), moment_us)
+        edges = await deps.ledger.note("calls as of", moment, deps.graph.edges_as_of(environment, moment.start_us))
     except GraphError:
         return []
     return sorted({(edge.source, edge.target) for edge in edges})

@@ -35,7 +35,8 @@ async def read_versions(environment: str, plan: Plan, meters: Sequence[Meter], d
     if not gaps:
         return []
     reach = Window(window.start_us - CHANGE_REACH_US, window.end_us)
-    return version_signals(gaps, await deps.telemetry.changes(environment, reach), refs, window)
+    changes = await ledger.note("changes of versions", reach, telemetry.changes(environment, reach))
+    return version_signals(gaps, changes, refs, window)
 
 
 async def _examples(environment: str, gap: VersionGap, window: Window, deps: Deps) -> list[Ref]:

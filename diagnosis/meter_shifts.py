@@ -13,11 +13,15 @@ from domain.observed import MetricShift, VersionLoad
 from domain.times import Window
 
 
-def replace_shifts(shifts: Sequence[MetricShift], meters: Sequence[Meter], split_us: int) -> list[MetricShift]:
+def replace_shifts(
+    shifts: Sequence[MetricShift], meters: Sequence[Meter], split_us: int, guard_us: int = 0
+) -> list[MetricShift]:
     """Return the shifts with those of derived meters in place of the series that these were read from."""
     derived = [meter for meter in meters if meter.derived]
     gone = {key for meter in derived for key in meter.read}
-    return [s for s in shifts if s[:3] not in gone] + [_shift(meter, split_us) for meter in _all_versions(derived)]
+    return [s for s in shifts if s[:3] not in gone] + [
+        _shift(meter, split_us, guard_us) for meter in _all_versions(derived)
+    ]
 
 
 def _all_versions(meters: Sequence[Meter]) -> list[Meter]:
@@ -39,8 +43,8 @@ def _all_versions(meters: Sequence[Meter]) -> list[Meter]:
     return joined
 
 
-def _shift(meter: Meter, split_us: int) -> MetricShift:
-    before = [value for moment, value in meter.samples.items() if moment < split_us]
+def _shift(meter: Meter, split_us: int, guard_us: int) -> MetricShift:
+    before = [value for moment, value in meter.samples.items() if moment < split_us - guard_us]
     after = [value for moment, value in meter.samples.items() if moment >= split_us]
     return MetricShift(
         *meter.series,

@@ -180,9 +180,14 @@ def _counter_names(by_key: Mapping[SeriesKey, Sequence[MeterPoint]]) -> set[str]
 
 
 def _is_counter(name: str, values: Sequence[float]) -> bool:
-    """True for values that never fall; where the name does not say that it is a sum, they must rise more than once."""
-    rises = sum(later > earlier for earlier, later in itertools.pairwise(values))
-    return _never_falls(values) and (rises >= _RISES or _SUM.search(name) is not None)
+    """True for values that never fall; where the name does not say that it is a sum, they must look like one.
+
+    Failures that begin and become more rise too: but before there were none, while a sum rests where it was.
+    """
+    steps = list(itertools.pairwise(values))
+    rises = sum(later > earlier for earlier, later in steps)
+    grows = 2 * rises >= len(steps) or (rises >= _RISES and min(values) > 0)
+    return _never_falls(values) and (grows or _SUM.search(name) is not None)
 
 
 def _never_falls(values: Sequence[float]) -> bool:

@@ -307,9 +307,12 @@ class Telemetry:
         rows = await self._database.fetch("alerts_firing", (*_scope(environment, window), MAX_EVENTS))
         return [AlertRow(*row) for row in rows]
 
-    async def metric_shifts(self, environment: str, window: Window, split_us: int) -> list[MetricShift]:
-        """Return every metric series of a window, summed up before and after a moment."""
-        rows = await self._database.fetch("metric_shifts", (*(split_us,) * 8, *_scope(environment, window), MAX_SERIES))
+    async def metric_shifts(
+        self, environment: str, window: Window, split_us: int, guard_us: int = 0
+    ) -> list[MetricShift]:
+        """Return every metric series of a window, summed up before and after a moment, less a guard before it."""
+        splits = (split_us - guard_us,) * 4 + (split_us,) * 4
+        rows = await self._database.fetch("metric_shifts", (*splits, *_scope(environment, window), MAX_SERIES))
         return [MetricShift._make((*row[:3], int(row[3]), *row[4:7], int(row[7]), *row[8:], None)) for row in rows]
 
     async def metric_extreme(

@@ -58,6 +58,11 @@ def test_a_gauge_that_goes_up_and_down_is_no_counter() -> None:
     assert list(found.samples.values()) == REQUESTS
 
 
+def test_failures_that_begin_and_become_more_are_no_counter() -> None:
+    rising = [0.0] * 10 + [12.0, 50, 55, 57, 60]
+    assert list(meter(read_meters(sent("errors", rising)), "errors").samples.values()) == rising
+
+
 def test_failures_are_told_by_labels_even_where_their_series_is_new() -> None:
     good = sent("http_requests_total", grown(REQUESTS, 1e6), code="200")
     bad = sent("http_requests_total", grown(FAILED[10:]), first=10, code="503")
