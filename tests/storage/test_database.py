@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mariadb
 import pytest
+from mariadb.impl.client.sync_client import SyncClient
 
 from cli.stack import StackHandle
 from domain.errors import SettingsError, StorageError, StorageFull, StorageRefused, StorageUnavailable
@@ -18,6 +19,8 @@ from storage.database import QUERIES, Database, Transaction, parse_database_url,
 
 type Open = Callable[[str], Awaitable[Database]]
 
+_NUMBERS = "numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < 900)"
+_ONE_OR_TWO = "(SELECT 1 AS o UNION SELECT 2) AS some WHERE o = 1 OR n > 800"
 ADDED = {
     "t_make": "CREATE TABLE counter (id INT PRIMARY KEY, n INT NOT NULL) ENGINE=InnoDB",
     "t_fill": "INSERT INTO counter VALUES (1, 0), (2, 0)",
@@ -27,6 +30,8 @@ ADDED = {
     "t_kill": "KILL ?",
     "t_missing": "SELECT * FROM there_is_no_such_table",
     "t_sleep": "SELECT SLEEP(?)",
+    "t_large": f"WITH RECURSIVE {_NUMBERS} SELECT n, REPEAT('x', 1000) FROM numbers",  # noqa: S608
+    "t_half": f"WITH RECURSIVE {_NUMBERS} SELECT n, REPEAT('x', 1000), (SELECT o FROM {_ONE_OR_TWO}) FROM numbers",  # noqa: S608
 }
 
 
@@ -180,3 +185,26 @@ def test_query_names_are_unique(tmp_path: Path) -> None:
     (tmp_path / "b.sql").write_text("-- name: one\nSELECT 2\n")
     with pytest.raises(ValueError, match="defined twice"):
         module._load_queries(tmp_path)
+
+
+async def test_a_large_answer_is_read_without_copying_it_again_and_again(
+    own: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+    grow = SyncClient._ensure_space
+
+    def watch(client: SyncClient, needed: int) -> None:
+        before = client._recv_buf
+        grow(client, needed)
+        copied.append(len(before) if client._recv_buf is not before else 0)
+
+    monkeypatch.setattr(SyncClient, "_ensure_space", watch)
+    rows = await own.fetch("t_large")
+    assert [row[0] for row in rows] == list(range(1, 901)) and {row[1] for row in rows} == {"x" * 1000}
+    assert 0 < sum(copied) < 2_500_000  # the driver's own way copies 28 MB
+
+
+async def test_an_error_in_the_middle_of_an_answer_comes_out_as_ours(own: Database) -> None:
+    with pytest.raises(StorageError, match="more than 1 row"):
+        await own.fetch("t_half")
+    assert await own.fetch("t_read") == [(0,), (0,)]
