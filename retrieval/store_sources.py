@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from domain.embedding import Embedder
 from domain.errors import EmbeddingError, StorageError
@@ -27,7 +27,7 @@ from retrieval.store_items import (
     template_item,
 )
 from retrieval.text_vectors import text_key
-from storage.search import FoundRequest, SearchStore, WrittenTemplate
+from storage.search import SearchStore, WrittenTemplate
 from storage.vectors import Corpus, VectorStore
 
 DEPTH = 60
@@ -41,13 +41,9 @@ _UNWELL, _TROUBLE_US = 8, 30 * MINUTE_US
 _TWICE, _MOST_SERVICES = math.log(2), 1_000
 _LINES = 20
 _LINE_SECONDS = 0.6
-_AROUND_US = 5 * MINUTE_US
 _TEMPLATE = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
 # How far back raw lines are looked through, step by step, until there is enough or the time is up.
 _STEPS_US = (HOUR_US, 6 * HOUR_US, DAY_US, 7 * DAY_US, 31 * DAY_US)
-
-type ReadLines = Callable[[str, Window, str, int], Awaitable[list[LogRow]]]
-"""Reads the lines of an environment and a window that hold a text, so many at most."""
 
 
 class StoreSources:
@@ -138,14 +134,14 @@ class StoreSources:
         """Find raw lines by what only they hold: names with digits or signs in them, and what stands in quotes."""
         found = Candidates()
         for name in exact_names(wanted.text)[:3]:
-            rows, note = await self._look_back(wanted, name, self._store.lines)
+            rows, note = await self._lines_holding(wanted, name)
             for row in rows:
                 found.add_exact(line_item(wanted.environment, row), name)
             found.notes += [note] if note else []
         return found
 
-    async def _look_back(self, wanted: Wanted, text: str, read: ReadLines) -> tuple[list[LogRow], str]:
-        """Look through the newest lines for a text or a trace id, further back until there are some; not for longer than half a second or so."""
+    async def _lines_holding(self, wanted: Wanted, text: str) -> tuple[list[LogRow], str]:
+        """Look through the newest lines, further back until there are some; not for longer than half a second or so."""
         began = time.perf_counter()
         newest = await self._store.newest_line_us(wanted.environment, wanted.window)
         upto = wanted.window.end_us
@@ -154,7 +150,7 @@ class StoreSources:
                 return [], ""
             since = max(wanted.window.start_us, newest - step)
             try:
-                rows = await read(wanted.environment, Window(since, upto), text, _LINES)
+                rows = await self._store.lines(wanted.environment, Window(since, upto), text, _LINES)
             except StorageError:
                 break
             if rows:
@@ -177,21 +173,9 @@ class StoreSources:
             if request is not None and wanted.wants("request"):
                 found.add_exact(request_item(wanted.environment, trace_id, request), trace_id)
             if wanted.wants("line"):
-                for row in await self._lines_of_trace(wanted, trace_id, request, found):
+                for row in await self._store.lines_of_trace(wanted.environment, wanted.window, trace_id, _LINES):
                     found.add_exact(line_item(wanted.environment, row), trace_id)
         return found
-
-    async def _lines_of_trace(
-        self, wanted: Wanted, trace_id: str, request: FoundRequest | None, found: Candidates
-    ) -> list[LogRow]:
-        """Read the lines around the time of the request's spans, or look back for them where it has none."""
-        if request is None:
-            rows, note = await self._look_back(wanted, trace_id, self._store.lines_of_trace)
-            found.notes += [note] if note else []
-            return rows
-        since, upto = request.start_us - _AROUND_US, request.start_us + request.duration_us + _AROUND_US
-        window = Window(max(wanted.window.start_us, since), min(wanted.window.end_us, upto))
-        return await self._store.lines_of_trace(wanted.environment, window, trace_id, _LINES)
 
     # -- what there is less of: looked through as a whole -----------------------------------------------------------------
 

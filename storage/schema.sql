@@ -14,7 +14,8 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (13, 'code_links', 0), (14, 'workflows', 0), (15, 'log_partitions', 0), (16, 'incidents', 0),
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
-  (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0), (28, 'family_slots', 0);
+  (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0), (28, 'family_slots', 0),
+  (29, 'trace_lines', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -71,7 +72,8 @@ CREATE TABLE log_event (
   KEY by_seq (seq),
   KEY by_time (environment, time_us),
   KEY by_service (environment, service, level, time_us),
-  KEY by_template (environment, template_id, time_us)
+  KEY by_template (environment, template_id, time_us),
+  KEY by_trace (trace_id)
 ) ENGINE=InnoDB
 PARTITION BY RANGE (time_us) (PARTITION later VALUES LESS THAN MAXVALUE);
 

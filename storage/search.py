@@ -154,8 +154,8 @@ class SearchStore:
         return [LogRow(*row) for row in rows]
 
     async def lines_of_trace(self, environment: str, window: Window, trace_id: str, limit: int) -> list[LogRow]:
-        """Return the lines of a request trace, the gravest first; raises StorageError after a second of looking."""
-        asked = (environment, window.start_us, window.end_us, trace_id, limit)
+        """Return the lines of a request trace, the gravest first."""
+        asked = (trace_id, environment, window.start_us, window.end_us, limit)
         return [LogRow(*row) for row in await self._database.fetch("search_lines_of_trace", asked)]
 
     async def request(self, environment: str, window: Window, trace_id: str) -> FoundRequest | None:

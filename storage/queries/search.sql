@@ -49,10 +49,9 @@ WHERE environment = ? AND time_us >= ? AND time_us < ? AND LOCATE(?, message) > 
 ORDER BY time_us DESC, id DESC LIMIT ?
 
 -- name: search_lines_of_trace
-SET STATEMENT max_statement_time = 1 FOR
 SELECT id, time_us, service, level, template_id, node, trace_id, span_id, LEFT(message, 2000), ''
-FROM log_event FORCE INDEX (by_time)
-WHERE environment = ? AND time_us >= ? AND time_us < ? AND trace_id = ? ORDER BY level DESC, time_us LIMIT ?
+FROM log_event FORCE INDEX (by_trace)
+WHERE trace_id = ? AND environment = ? AND time_us >= ? AND time_us < ? ORDER BY level DESC, time_us LIMIT ?
 
 -- name: search_span_of_trace
 SELECT service, name, start_us, duration_us, error, LEFT(status_message, 500), span_id,

@@ -165,6 +165,11 @@ def button(message: dict[str, Any], name: str) -> dict[str, Any]:
     return next(element for element in found if element["action_id"] == name)
 
 
+def thread(slack: FakeSlack, ts: str) -> list[dict[str, Any]]:
+    """What was posted into a thread; incidents of other tests are told elsewhere in the workspace."""
+    return [message for message in slack.posted if message.get("thread_ts") == ts]
+
+
 async def test_from_a_mention_to_a_verified_fix(
     workspace: Workspace, slack: FakeSlack, services: Services, client: httpx.AsyncClient, incident: str, folder: Path
 ) -> None:
@@ -180,8 +185,8 @@ async def test_from_a_mention_to_a_verified_fix(
         assert reply.status_code == 200
     await wait_for(lambda: bool(slack.updated), lambda: (slack.whispered, slack.replied))
     await drained(workspace)
-    assert len(slack.posted) == 1 and slack.posted[0]["thread_ts"] == ts
-    answer = slack.updated[-1]
+    (looking,) = thread(slack, ts)
+    answer = [message for message in slack.updated if message["ts"] == looking["ts"]][-1]
     assert "payment" in said(answer) and "[span-" in said(answer)
     assert "payment runs release 2" in said(answer), "the dry run is shown to whoever approves"
     approve, reject = button(answer, "cg_approve"), button(answer, "cg_reject")
@@ -215,9 +220,9 @@ async def test_from_a_mention_to_a_verified_fix(
         assert "already" in said(slack.replied[-1])
         locked = [body for body in slack.replied if body.get("replace_original")]
         assert len(locked) == 1 and "cg_approve" not in said(locked[0]) and f"Approved by {APPROVER}" in said(locked[0])
-        await wait_for(lambda: len(slack.posted) > 1, lambda: slack.replied)
-    ended = slack.posted[-1]
-    assert (ended["channel"], ended["thread_ts"]) == (CHANNEL, ts)
+        await wait_for(lambda: len(thread(slack, ts)) > 1, lambda: slack.replied)
+    ended = thread(slack, ts)[-1]
+    assert ended["channel"] == CHANNEL
     assert ended["text"] == "Verified: Roll back the last release"
     assert "Roll back: done. payment runs release 1 now" in said(ended)
 
@@ -246,18 +251,22 @@ async def test_an_incident_of_an_alert_is_mended_and_closed_in_its_thread(
     triage = AlertTriage(services)
     await settle(triage)
     (live,) = await triage.log.live_of(incident)
-    posted = len(slack.posted)
     await IncidentRun(services, triage.log).investigate(live, "why did checkout fail?", time.time_ns() // 1000)
-    await wait_for(lambda: len(slack.posted) >= posted + 2, lambda: slack.posted[posted:])
-    root, verdict = slack.posted[posted : posted + 2]
-    assert (root["channel"], verdict["thread_ts"]) == (ALERTS, root["ts"])
+
+    def roots() -> list[dict[str, Any]]:
+        return [message for message in slack.posted if "thread_ts" not in message and incident in said(message)]
+
+    await wait_for(lambda: bool(roots() and thread(slack, roots()[0]["ts"])), lambda: slack.posted)
+    (root,) = roots()
+    (verdict,) = thread(slack, root["ts"])
+    assert root["channel"] == ALERTS
     approve = button(verdict, "cg_approve")
     message = {"ts": verdict["ts"], "thread_ts": root["ts"], "blocks": verdict["blocks"]}
     async with at_work(client, incident, folder / "releases"):
         await workspace.click(APPROVER, "cg_approve", approve["value"], message, reply_url=slack.reply_url())
-        await wait_for(lambda: len(slack.posted) > posted + 2, lambda: slack.replied)
-    ended = slack.posted[-1]
-    assert (ended["channel"], ended["thread_ts"]) == (ALERTS, root["ts"]), "it is said where the incident is"
+        await wait_for(lambda: len(thread(slack, root["ts"])) > 1, lambda: slack.replied)
+    ended = thread(slack, root["ts"])[-1]
+    assert ended["channel"] == ALERTS, "it is said where the incident is"
     assert ended["text"].startswith("Verified: ")
     # The alert still fires: it is not for us to say that it is over.
     assert f"incident {live.id} is resolved" in said(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -84,7 +85,7 @@ async def test_a_workflow_is_tried_dry_and_proposed_from_its_incident(
     await arguments.fill("service=of-my-own")
     await page.get_by_role("button", name="Try it dry").click()
     await expect(page.locator("main")).to_contain_text("Nothing was changed")
-    await expect(page.locator("main")).to_contain_text("the valve would go from 1 to 3")
+    await expect(page.locator("main")).to_contain_text(re.compile(r"the valve would go from \d to 3"))
     before = len(await services.remedy.runs.list(incident))
     await page.get_by_role("button", name="Propose it").click()
     await page.wait_for_url("**/ui/approvals/apr-*")
