@@ -37,10 +37,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The state in which a process that died left a run, and the agents who were next."""
+    """The state in which a process that died left a run, the agents who were next, and whether there was nothing left to do."""
 
     state: State
     next: tuple[str, ...]
+    over: bool
 
 
 @asynccontextmanager
@@ -69,7 +70,8 @@ class Team:
         try:
             found = await self._graph.aget_state(self._config)
             if "plan" in found.values:
-                return Left(cast(State, found.values), found.next)
+                # Agents who are done are not next; while the step that they are of is not closed, the run is not over.
+                return Left(cast(State, found.values), found.next, over=not found.tasks)
         except StorageError as exc:
             logger.warning("A run that was left begins anew.", extra={"run": self._run_id, "reason": str(exc)})
         await self._saver.adelete_thread(self._run_id)
@@ -86,7 +88,7 @@ class Team:
             current_trace().log("The run goes on where another process left it.", next=list(begun.next))
             for told in tell_left(state):
                 yield told
-        if not isinstance(begun, Left) or begun.next:
+        if not isinstance(begun, Left) or not begun.over:
             modes: list[StreamMode] = ["updates", "values"]
             async for mode, chunk in self._graph.astream(work, self._config, context=deps, stream_mode=modes):
                 if mode == "values":

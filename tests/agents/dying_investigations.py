@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -85,6 +86,8 @@ def _fork(work: Any, point: int = -1) -> int:
         _left = point
         asyncio.run(work)
         code = 0
+    except Exception:
+        logging.exception("A life of a run ended in an error")
     finally:
         os._exit(code)
 
