@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,8 @@ SLOT_US = 10 * SECOND_US
 
 # 2262-04-11, the last moment that OTLP's 64-bit nanoseconds can name.
 LATEST_US = 9_223_372_036_854_775
+
+_LEAP = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)60(.*)")
 
 
 def to_us(moment: datetime) -> int:
@@ -37,7 +40,8 @@ def parse_time_us(value: str | int | float) -> int:
     """Return microseconds since 1970 of an RFC 3339 text or an epoch number in s, ms, us or ns.
 
     The unit of a number is told by its size: below 1e11 it is seconds, below 1e14 milliseconds, below 1e17
-    microseconds, else nanoseconds. A text without a zone is UTC. Raises ValueError for anything else.
+    microseconds, else nanoseconds. A text without a zone is UTC; a leap second is the first one of the next minute.
+    Raises ValueError for anything else.
     """
     if isinstance(value, bool):
         raise ValueError("a time cannot be true or false")
@@ -52,8 +56,9 @@ def parse_time_us(value: str | int | float) -> int:
         except ValueError:
             continue
         return _epoch_us(number)
+    leap = _LEAP.fullmatch(text)
     try:
-        moment = to_us(datetime.fromisoformat(text))
+        moment = to_us(datetime.fromisoformat(f"{leap[1]}59{leap[2]}" if leap else text)) + (SECOND_US if leap else 0)
     except (ValueError, OverflowError):
         raise ValueError(f"not a time: {value[:64]!r} (RFC 3339, or an epoch number in s, ms, us or ns)") from None
     return _bounded(moment)

@@ -14,10 +14,10 @@ import msgspec
 
 from domain.errors import PayloadError, UnsupportedMediaType
 from domain.telemetry import UNKNOWN_SERVICE, Level, LogEvent
-from domain.times import parse_time_us
 from ingest.fields import clean_attributes, clean_environment, clean_name, parse_level
 from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded, Unreadable, media_type, parse_records
+from ingest.timestamps import parse_said_time
 
 # What a query may say of all items of a body.
 DEFAULTS = ("ddsource", "ddtags", "hostname", "service")
@@ -74,7 +74,7 @@ def _draft(item: Any, defaults: Mapping[str, str], environment: str, now_us: int
     if not message:
         raise ValueError("message: missing")
     tags = _tags(outer.pop("ddtags", ""))
-    time_us = _time(inner) or _time(outer)
+    time_us = _time(inner, now_us) or _time(outer, now_us)
     level = _level(inner) or _level(outer)
     draft = draft_log_event(
         message,
@@ -123,13 +123,13 @@ def _tags(text: Any) -> dict[str, str]:
     return tags
 
 
-def _time(fields: Mapping[str, Any]) -> int | None:
+def _time(fields: Mapping[str, Any], now_us: int) -> int | None:
     for key in _TIME_KEYS:
         value = fields.get(key)
         if isinstance(value, str | int | float) and value != "":
             try:
-                return parse_time_us(value)
-            except (ValueError, OverflowError):
+                return parse_said_time(value, now_us)
+            except ValueError:
                 continue
     return None
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import PayloadError, UnsupportedMediaType
+from ingest.mended_json import read_json
 from tracing.events import Event
 
 MAX_ERRORS = 20
@@ -76,8 +77,8 @@ class Unreadable:
 
 def _read_line(number: int, line: bytes) -> Any:
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return read_json(line)
+    except PayloadError as exc:
         raise PayloadError(f"Line {number} of the NDJSON body is not JSON: {exc}") from exc
 
 
@@ -101,8 +102,8 @@ def parse_json(body: bytes, content_type: str = "", each_line: Callable[[int, by
             f"Content-Type {kind[:64]!r} is not taken: send application/json or application/x-ndjson."
         )
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return read_json(body)
+    except PayloadError as exc:
         if _looks_like_lines(body):
             return _parse_lines(body, each_line)
         raise PayloadError(f"The body is not JSON: {exc}") from exc
@@ -123,13 +124,12 @@ def parse_records(body: bytes, content_type: str = "") -> list[Any]:
 
 def _looks_like_lines(body: bytes) -> bool:
     first, newline, rest = body.lstrip().partition(b"\n")
-    if not newline or not rest.strip() or not first.startswith(b"{"):
+    if not newline or not rest.strip() or b"{" not in first[:4]:
         return False
     try:
-        msgspec.json.decode(first)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return isinstance(read_json(first), dict)
+    except PayloadError:
         return False
-    return True
 
 
 def _parse_lines(body: bytes, each_line: Callable[[int, bytes], Any]) -> list[Any]:

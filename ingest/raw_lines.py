@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from domain.telemetry import Attributes, Level, Scalar
-from domain.times import parse_time_us
 from ingest import structured_lines as keys
 from ingest.fields import MESSAGE_BYTES, clean_attributes, clean_name, clean_text, parse_level
 from ingest.headers import (
@@ -34,7 +33,7 @@ from ingest.headers import (
 )
 from ingest.said_fields import guess_level, read_said_fields, read_trace_ids
 from ingest.structured_lines import read_object, take
-from ingest.timestamps import parse_any_time
+from ingest.timestamps import parse_said_time
 
 _SOURCES = 10_000
 _MISSES = 0.5
@@ -226,10 +225,6 @@ def _time_of(value: Any, now_us: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        return parse_time_us(value)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return parse_any_time(str(value), now_us)
+        return parse_said_time(value, now_us)
     except ValueError:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -15,11 +16,11 @@ import msgspec
 
 from domain.errors import PayloadError
 from domain.telemetry import UNKNOWN_SERVICE, LogEvent, Scalar
-from domain.times import LATEST_US, from_us, parse_time_us, to_us
+from domain.times import parse_time_us
 from ingest.fields import clean_attributes, clean_environment, clean_name, parse_level
 from ingest.log_event import LogDraft, draft_log_event, with_templates
 from ingest.payload import Decoded
-from ingest.timestamps import read_stamp
+from ingest.timestamps import clock_in, moment_in, read_stamp
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -35,9 +36,12 @@ _ELEMENT = re.compile(r'\[([^ =\]"]{1,64})((?: +[^ =\]"]{1,64}="(?:[^"\\\]]|\\.)
 _PARAMETER = re.compile(r' +([^ =\]"]{1,64})="((?:[^"\\\]]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\\]])')
 _HOST = re.compile(r"[^\s:\[\]]{1,255}(?= )")
-_TAG = re.compile(r"([^\s:\[\]]{1,64})(?:\[([^\]\s]{1,32})\])?:(?: |$)")
+_TAG = re.compile(r"(?!\d+:)([^\s:\[\]]{1,64})(?:\[([^\]\s]{1,32})\])?:(?: |$)")
+# Cisco's: a sequence number, the host, a mark at a clock that was not set; behind the time `%FACILITY-SEVERITY-NAME:`.
+_CISCO_HEAD = re.compile(r"(?:\d{1,10}: |: )?(?:(?P<host>[\w.-]{1,64}): )?(?:\d{1,10}: )?[*.]?")
+_CISCO_TAG = re.compile(r"(?: \w{1,5})?: (?=%(?P<facility>[A-Z][A-Z0-9_]{0,31})(?:-[A-Z0-9_]{1,32}){1,4}-?:)")
 _ENVIRONMENTS = ("deployment.environment.name", "deployment.environment", "environment", "env")
-_ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,11 @@ def decode_frames(
 def _draft(rules: SyslogRules, frame: Frame, environment: str) -> LogDraft:
     text = frame.content.decode("utf-8", "replace").rstrip("\r\n\0")
     priority, rest = _read_priority(text)
-    said = _read_5424(rest) or _read_3164(rest, rules.zone, frame.received_us)
+    said = (
+        _read_5424(rest)
+        or _read_cisco(rest, rules.zone, frame.received_us)
+        or _read_3164(rest, rules.zone, frame.received_us)
+    )
     elements = said.elements or {}
     facility = _FACILITIES[priority >> 3]
     header = {"syslog.facility": facility, "process.pid": said.process, "syslog.msgid": said.message_id}
@@ -138,10 +146,10 @@ def _read_5424(text: str) -> _Said | None:
         return None
     time_us = None
     if found[2] != "-":
-        try:
-            time_us = parse_time_us(found[2])
-        except ValueError:
+        if not _DATE.match(found[2]):
             return None  # it only begins like one
+        with suppress(ValueError):  # a clock that stands before 1970: its arrival has to do
+            time_us = parse_time_us(found[2])
     elements, end = _read_elements(text, found.end())
     message = text[end:].removeprefix(" ").removeprefix("\ufeff")
     host, program, process, message_id = (_nil(found[at]) for at in (3, 4, 5, 6))
@@ -182,25 +190,34 @@ def _id_in(elements: dict[str, str], name: str, size: int) -> str:
 # -- RFC 3164 ----------------------------------------------------------------------------------------------------------
 
 
+def _read_stamp(text: str, at: int, zone: ZoneInfo, now_us: int) -> tuple[int | None, int]:
+    """Return the time that begins at a place, if one does, and where it ends."""
+    stamp = read_stamp(text, clock_in(zone, now_us), at)
+    if stamp is None:
+        return None, at
+    return stamp.time_us if stamp.zoned else moment_in(zone, stamp.time_us, now_us), stamp.end
+
+
+def _read_cisco(text: str, zone: ZoneInfo, now_us: int) -> _Said | None:
+    if "%" not in text[:200]:
+        return None
+    head = _CISCO_HEAD.match(text)
+    if head is None:
+        return None
+    time_us, end = _read_stamp(text, head.end(), zone, now_us)
+    tag = _CISCO_TAG.match(text, end)
+    return _Said(text[tag.end() :], time_us, head["host"] or "", tag["facility"]) if tag else None
+
+
 def _read_3164(text: str, zone: ZoneInfo, now_us: int) -> _Said:
-    stamp = read_stamp(text, now_us)
+    time_us, end = _read_stamp(text, 0, zone, now_us)
     host, at = "", 0
-    time_us = None
-    if stamp is not None:
-        time_us = _in_zone(stamp.time_us, text[: stamp.end], zone)
-        at = stamp.end + 1
+    if time_us is not None:
+        at = end + 1
         # The host is what comes before the tag; a text with a tag alone has none.
         if text[at - 1 : at] == " " and not _TAG.match(text, at) and (found := _HOST.match(text, at)):
             host, at = found[0], found.end() + 1
     tag = _TAG.match(text, at)
     if tag is None:
-        return _Said(text[at:] if host or stamp else text, time_us, host)
+        return _Said(text[at:], time_us, host)
     return _Said(text[tag.end() :].lstrip(" "), time_us, host, tag[1], tag[2] or "")
-
-
-def _in_zone(time_us: int, stamp: str, zone: ZoneInfo) -> int | None:
-    """Return the moment of a stamp that was read as if it were UTC."""
-    if _ZONED.search(stamp.strip()):
-        return time_us
-    moment = to_us(from_us(time_us).replace(tzinfo=zone))
-    return moment if 0 <= moment <= LATEST_US else None

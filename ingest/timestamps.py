@@ -7,12 +7,12 @@ Where day and month cannot be told apart, `/` means month first, `.` means day f
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 
 import msgspec
 
-from domain.times import LATEST_US, SECOND_US, from_us, to_us
+from domain.times import LATEST_US, MINUTE_US, SECOND_US, from_us, parse_time_us, to_us
 
 _MONTHS = {
     name: number
@@ -22,6 +22,7 @@ _MONTHS = {
 _ZONES = {"z": 0, "utc": 0, "gmt": 0, "cet": 60, "cest": 120, "pst": -480, "pdt": -420, "mst": -420, "mdt": -360,
           "est": -300, "edt": -240, "jst": 540, "msk": 180}  # fmt: skip
 _FUTURE = timedelta(days=1)
+_AHEAD_US = 5 * MINUTE_US  # how far a clock may be ahead of ours
 
 _CLOCK = r"(?P<H>[0-9]{1,2}):(?P<M>[0-9]{2}):(?P<S>[0-9]{2})(?:[.,:](?P<f>[0-9]{1,9}))?"
 _NOON = r"(?:\s?(?P<ampm>[AaPp]\.?[Mm]\.?)(?![A-Za-z]))?"
@@ -54,6 +55,7 @@ _FORMATS = tuple(
         r"(?P<y>[0-9]{2})(?P<m>[0-9]{2})(?P<d>[0-9]{2})\s{1,2}(?:(?P<H>[0-9]{2})(?P<M>[0-9]{2})(?P<S>[0-9]{2})(?![0-9:])|(?P<H2>[0-9]{1,2}):(?P<M2>[0-9]{2}):(?P<S2>[0-9]{2})(?P<f2>(?!))?)",
         rf"(?P<m>[0-9]{{2}})[-.](?P<d>[0-9]{{2}})\s+{_CLOCK}",
         rf"{_CLOCK}{_NOON}{_ZONE}(?![\w:])",
+        rf"{_YEAR}[-/ ]{_MONTH}[-/ ]\s?{_DAY}\s+{_CLOCK}{_ZONE}",
     )
 )
 _EPOCH = re.compile(r"(?P<whole>1[0-9]{9})(?:[.,](?P<f>[0-9]{1,9})|(?P<more>[0-9]{3}|[0-9]{6}|[0-9]{9}))?(?![\w.:-])")
@@ -71,12 +73,14 @@ _NUMBERED = tuple(
 class Stamp(msgspec.Struct, frozen=True, gc=False):
     """A timestamp that was found: microseconds since 1970 and where it ends in the text.
 
-    `form` is the number of the format, the same for every line that writes its time in the same way.
+    `form` is the number of the format, the same for every line that writes its time in the same way. `zoned` is False for a
+    text that names no zone, and so was read as if it were UTC.
     """
 
     time_us: int
     end: int
     form: int
+    zoned: bool = True
 
 
 def read_stamp(text: str, now_us: int, at: int = 0) -> Stamp | None:
@@ -90,7 +94,9 @@ def _read_iso(text: str, at: int) -> Stamp | None:
     if found is None:
         return None
     base = _second_of(found[1], found[3] or "")
-    return None if base is None else Stamp(base + int((found[2] or "0")[:6].ljust(6, "0")), found.end(), 0)
+    if base is None:
+        return None
+    return Stamp(base + int((found[2] or "0")[:6].ljust(6, "0")), found.end(), 0, found[3] is not None)
 
 
 @lru_cache(1024)
@@ -109,7 +115,7 @@ def _read_formats(text: str, now_us: int, at: int) -> Stamp | None:
     for form, pattern in formats:
         found = pattern.match(text, at, stop)
         if found is not None and (moment := _moment(found, now_us)) is not None:
-            return Stamp(moment, found.end(), form)
+            return Stamp(moment, found.end(), form, bool(found.groupdict().get("zone")))
     if formats is _NUMBERED:
         return _read_epoch(text, at, stop)
     return _read_klog(text, at, stop, now_us) if text[at : at + 1] in _KLOG_LETTERS else None
@@ -124,6 +130,49 @@ def parse_any_time(text: str, now_us: int) -> int:
     return stamp.time_us
 
 
+def parse_said_time(value: str | int | float, now_us: int) -> int:
+    """Return the time that a field says: RFC 3339, an epoch number, or a text in any of the formats of this module.
+
+    Raises ValueError.
+    """
+    try:
+        return parse_time_us(value)
+    except OverflowError as exc:
+        raise ValueError("not a time (infinite or not a number)") from exc
+    except ValueError:
+        if not isinstance(value, str):
+            raise
+        try:
+            return parse_any_time(value, now_us)
+        except ValueError:
+            pass
+        raise
+
+
+# -- times without a zone ----------------------------------------------------------------------------------------------
+
+
+def clock_in(zone: tzinfo, now_us: int) -> int:
+    """Return what a clock in a zone shows, as if it showed UTC: what `read_stamp` needs to fill in a date there."""
+    return now_us if _is_utc(zone) else to_us(from_us(now_us).astimezone(zone).replace(tzinfo=UTC))
+
+
+def moment_in(zone: tzinfo, clock_us: int, now_us: int) -> int:
+    """Return the moment at which a clock in a zone showed what was read as if it were UTC.
+
+    Of an hour that comes twice it is the later one, unless that lies in the future of `now_us`.
+    """
+    if _is_utc(zone):
+        return clock_us
+    shown = from_us(clock_us).replace(tzinfo=zone)
+    one, other = sorted((to_us(shown), to_us(shown.replace(fold=1))))
+    return min(max(other if other <= now_us + _AHEAD_US else one, 0), LATEST_US)
+
+
+def _is_utc(zone: tzinfo) -> bool:
+    return zone is UTC or str(zone) == "UTC"
+
+
 def _read_epoch(text: str, at: int, stop: int) -> Stamp | None:
     found = _EPOCH.match(text, at, stop)
     if found is None:
@@ -135,7 +184,7 @@ def _read_epoch(text: str, at: int, stop: int) -> Stamp | None:
 def _read_klog(text: str, at: int, stop: int, now_us: int) -> Stamp | None:
     found = _KLOG.match(text, at, stop)
     moment = _moment(found, now_us) if found is not None else None
-    return None if found is None or moment is None else Stamp(moment, found.end(), len(_FORMATS) + 1)
+    return None if found is None or moment is None else Stamp(moment, found.end(), len(_FORMATS) + 1, zoned=False)
 
 
 def _moment(found: re.Match[str], now_us: int) -> int | None:

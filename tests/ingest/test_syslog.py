@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.errors import PayloadError, SettingsError
 from domain.telemetry import Level, LogEvent
-from domain.times import parse_time_us
+from domain.times import format_us, parse_time_us
 from ingest.syslog import Frame, SyslogRules, decode_frames, encode_frames
 from ingest.syslog_framing import Framer
 from ingest.syslog_settings import read_networks, read_rules, read_tls
@@ -81,10 +81,74 @@ def test_rfc_3164_and_what_goes_by_its_name(
     assert event.time_us == parse_time_us(time)
 
 
+@pytest.mark.parametrize(
+    ("text", "time", "node", "service"),
+    [
+        ("29: *Mar  1 10:42:00.123 UTC: %SYS-5-CONFIG_I: x", "2024-03-01T10:42:00.123000Z", "10.1.2.3", "SYS"),
+        ("29: edge-1: 30: .Mar  1 10:42:00: %LINK-3-UPDOWN: x", "2024-03-01T10:42:00Z", "edge-1", "LINK"),
+        (": 2024 Mar  1 10:42:00 UTC: %ETHPORT-5-IF_UP: x", "2024-03-01T10:42:00Z", "10.1.2.3", "ETHPORT"),
+    ],
+)
+def test_a_switch_is_not_a_service_for_each_of_its_numbers(text: str, time: str, node: str, service: str) -> None:
+    event = read(f"<189>{text}")
+    assert (format_us(event.time_us), event.node, event.service) == (time, node, service)
+    assert event.message == text[text.index("%") :]
+    assert read("<189>4711: text").service == "unknown_service"
+
+
 def test_times_without_a_zone_are_of_the_zone_that_is_set() -> None:
     rules = read_rules("Europe/Berlin", "")
     assert read("<13>Mar  1 11:42:00 h app: x", rules=rules).time_us == parse_time_us("2024-03-01T10:42:00Z")
     assert read("<13>2024-03-01T10:42:00Z h app: x", rules=rules).time_us == parse_time_us("2024-03-01T10:42:00Z")
+
+
+def at(moment: str, content: str, zone: str) -> str:
+    """Return the time of a message that came at a moment."""
+    now = parse_time_us(moment)
+    frame = encode_frames([Frame("10.1.2.3", now, content.encode())])
+    (event,) = decode_frames(SyslogRules(ZoneInfo(zone)), frame, "", "default", now).records
+    return format_us(event.time_us)
+
+
+@pytest.mark.parametrize(
+    ("came", "stamp", "zone", "expected"),
+    [
+        # A zone that is named needs no other, and none is added to it.
+        ("2024-03-01T10:42:00Z", "Mar  1 11:42:00 CET", "Europe/Berlin", "2024-03-01T10:42:00Z"),
+        ("2024-03-01T10:42:00Z", "2024-03-01T11:42:00+01:00", "Asia/Tokyo", "2024-03-01T10:42:00Z"),
+        ("2024-03-01T10:42:05Z", "1709289720", "Europe/Berlin", "2024-03-01T10:42:00Z"),
+        # Around New Year, on both sides of UTC.
+        ("2026-12-31T15:30:05Z", "Jan  1 00:30:00", "Asia/Tokyo", "2026-12-31T15:30:00Z"),
+        ("2027-01-01T07:59:35Z", "Dec 31 23:59:30", "America/Los_Angeles", "2027-01-01T07:59:30Z"),
+        ("2027-01-01T00:00:02Z", "Dec 31 23:59:59", "UTC", "2026-12-31T23:59:59Z"),
+        ("2026-12-31T23:59:58Z", "Jan  1 00:00:03", "UTC", "2027-01-01T00:00:03Z"),
+        # The hour that comes twice at the end of summer, as it comes first and second.
+        ("2026-10-25T00:30:05Z", "Oct 25 02:30:00", "Europe/Berlin", "2026-10-25T00:30:00Z"),
+        ("2026-10-25T01:30:05Z", "Oct 25 02:30:00", "Europe/Berlin", "2026-10-25T01:30:00Z"),
+        # The hour that there is not in spring, of a clock that was not set.
+        ("2026-03-29T01:30:05Z", "Mar 29 02:30:00", "Europe/Berlin", "2026-03-29T01:30:00Z"),
+        ("2016-12-31T23:59:59Z", "Dec 31 23:59:60", "UTC", "2017-01-01T00:00:00Z"),
+    ],
+)
+def test_times_of_every_zone_season_and_year(came: str, stamp: str, zone: str, expected: str) -> None:
+    assert at(came, f"<13>{stamp} host app: x", zone) == expected
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        ("2016-12-31T23:59:60.5+00:00", "2017-01-01T00:00:00.500000Z"),
+        ("0001-01-01T00:00:00Z", "2024-03-01T10:45:00Z"),
+        ("1969-12-31T23:59:59Z", "2024-03-01T10:45:00Z"),
+        ("2024-13-45T00:00:00Z", "2024-03-01T10:45:00Z"),
+        ("2262-05-01T00:00:00Z", "2024-03-01T10:45:00Z"),
+    ],
+)
+def test_an_odd_time_costs_no_other_field(stamp: str, expected: str) -> None:
+    event = read(f"<34>1 {stamp} web-1 cart 7 - - text")
+    assert (event.service, event.node, event.message) == ("cart", "web-1", "text")
+    assert format_us(event.time_us) == expected
 
 
 def test_the_environment_is_what_the_message_says_else_that_of_the_narrowest_network() -> None:

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.times import format_us, to_us
-from ingest.timestamps import _read_formats, _read_iso, parse_any_time, read_stamp
+from domain.times import SECOND_US, format_us, to_us
+from ingest.timestamps import (
+    _read_formats,
+    _read_iso,
+    clock_in,
+    moment_in,
+    parse_any_time,
+    parse_said_time,
+    read_stamp,
+)
 
 NOW = to_us(datetime(2026, 11, 21, 14, tzinfo=UTC))
 
@@ -41,6 +50,8 @@ NOW = to_us(datetime(2026, 11, 21, 14, tzinfo=UTC))
         ("20171223-22:15:29:606|Step", "2017-12-23T22:15:29.606000Z", "|Step"),
         ("20171223T221529Z", "2017-12-23T22:15:29Z", ""),
         ("2005-06-03-15.42.50.675872 R02", "2005-06-03T15:42:50.675872Z", " R02"),
+        ("2026 Nov  1 10:00:00 UTC: x", "2026-11-01T10:00:00Z", ": x"),
+        ("2026-Nov-21 10:00:00.5 x", "2026-11-21T10:00:00.500000Z", " x"),
         ("10:00:00.123 [main]", "2026-11-21T10:00:00.123000Z", " [main]"),
         ("23:00:00 [main]", "2026-11-20T23:00:00Z", " [main]"),
         ("1117838570 x", "2005-06-03T22:42:50Z", " x"),
@@ -87,3 +98,37 @@ def test_the_quick_way_reads_what_the_formats_read(text: str) -> None:
     quick = _read_iso(text, 0)
     assert quick is None or quick == _read_formats(text, NOW, 0)
     assert read_stamp(text, NOW) == _read_formats(text, NOW, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "zoned"),
+    [("2026-11-21T10:00:00", False), ("2026-11-21T10:00:00Z", True), ("Nov 21 10:00:00 CET", True),
+     ("Nov 21 10:00:00", False), ("I1121 10:00:00.123456", False), ("1699999999", True)],
+)  # fmt: skip
+def test_a_text_without_a_zone_is_known(text: str, zoned: bool) -> None:
+    stamp = read_stamp(text, NOW)
+    assert stamp is not None
+    assert stamp.zoned is zoned
+
+
+@given(st.integers(0, 2_000_000_000), st.sampled_from(("UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York")))
+def test_what_a_clock_shows_is_found_again(second: int, name: str) -> None:
+    moment, zone = second * SECOND_US, ZoneInfo(name)
+    assert moment_in(zone, clock_in(zone, moment), moment) == moment
+
+
+def test_a_field_may_say_its_time_in_any_format() -> None:
+    for value in ("22/Nov/2026:10:00:00 +0100", "Sun, 22 Nov 2026 09:00:00 GMT", "2026-11-22 09:00:00 UTC", 1795338000):
+        assert format_us(parse_said_time(value, NOW)) == "2026-11-22T09:00:00Z"
+    assert format_us(parse_said_time("2016-12-31T23:59:60.25Z", NOW)) == "2017-01-01T00:00:00.250000Z"
+    for bad in (
+        "yesterday",
+        "10 o'clock",
+        True,
+        float("nan"),
+        10**400,
+        "2026-11-22 10:00:00 LMT",
+        "2016-12-31T23:59:61Z",
+    ):
+        with pytest.raises(ValueError):
+            parse_said_time(bad, NOW)
