@@ -28,7 +28,7 @@ _TEXT = 2_000
 
 async def code_candidates(searched: Searched, wanted: Wanted) -> Candidates:
     """Find chunks of code; none where no code is indexed."""
-    loaded = await searched.code.load()
+    loaded = await searched.code.load(linked=False)
     found = Candidates()
     if not loaded.roots:
         return found
@@ -75,13 +75,7 @@ class _Maker:
     environment: str
 
     def item(self, file: IndexedFile, chunk: Chunk, line: int) -> Item:
-        services = tuple(
-            dict.fromkeys(
-                one.service
-                for one in self.loaded.services
-                if one.root_id == file.root and (not one.folder or file.path.startswith(f"{one.folder.rstrip('/')}/"))
-            )
-        )
+        services = self.loaded.services_of(file)
         key = {"root": file.root, "path": file.path, "line": line}
         where = f"{file.path}:{line}" + (f" {chunk.scope}" if chunk.scope else "")
         own = item_key("code", chunk.id)

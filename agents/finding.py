@@ -112,7 +112,7 @@ class Finder:
         if wanted.wants("code"):
             sources.append(("code", code_candidates(_Searched(self._code, self._vectors, embedder), wanted)))
         if wanted.wants("runbook"):
-            sources.append(("runbooks", self._find_runbooks(wanted)))
+            sources.append(("runbooks", self._find_runbooks(wanted, embedder)))
         found = await asyncio.gather(*(_tried(what, source) for what, source in sources))
         return wanted, _services(wanted, known, note).join(found)
 
@@ -159,9 +159,9 @@ class Finder:
         except GraphError as exc:
             return [], f"The names of the services are not known: {exc}"
 
-    async def _find_runbooks(self, wanted: Wanted) -> Candidates:
+    async def _find_runbooks(self, wanted: Wanted, embedder: Embedder | None) -> Candidates:
         found = Candidates()
-        hits, note = await self._runbooks.find(wanted.text, _SECTIONS)
+        hits, note = await self._runbooks.find(wanted.text, _SECTIONS, embedder)
         for hit in hits:
             runbook = hit.section.runbook
             heading = f": {hit.section.heading}" if hit.section.heading else ""

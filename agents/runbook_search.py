@@ -39,24 +39,25 @@ class RunbookSearch:
         self._follow_library(anew=True)
         self._vectors = TextVectors(vectors, "runbook", embedder) if vectors and embedder else None
 
-    async def find(self, text: str, limit: int = 5) -> tuple[list[SectionHit], str]:
+    async def find(self, text: str, limit: int = 5, embedder: Embedder | None = None) -> tuple[list[SectionHit], str]:
         """Return the sections that fit a text best by words and meaning, and what the reader should know of the search.
 
-        Several may be of one runbook. Never raises: without vectors, words alone are looked at.
+        Several may be of one runbook. Never raises: without vectors, words alone are looked at. `embedder` is for a search
+        that has embedded the text for other corpora: the same model, which remembers it.
         """
         self._follow_library()
         worded = rank_texts(self._texts.items(), text, _DEPTH)
-        near, note = await self._near(text)
+        near, note = await self._near(text, embedder)
         fused = fuse([Ranking("words", worded), Ranking("meaning", list(near))])
         return [
             SectionHit(self._sections[one.key], round(one.score, 5), one.by, near.get(one.key)) for one in fused[:limit]
         ], note
 
-    async def _near(self, text: str) -> tuple[dict[str, float], str]:
+    async def _near(self, text: str, embedder: Embedder | None) -> tuple[dict[str, float], str]:
         if self._vectors is None:
             return {}, "Runbooks were searched by words only: CAUSEGRAPH_EMBEDDER is `none`."
         try:
-            near = await self._vectors.nearest(text, self._texts, _DEPTH)
+            near = await self._vectors.nearest(text, self._texts, _DEPTH, embedder)
         except (EmbeddingError, StorageError) as exc:
             return {}, f"Runbooks were searched by words only: {exc}"
         if not near and self._texts:

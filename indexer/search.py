@@ -78,7 +78,7 @@ class Loaded:
         if not service:
             return self.index, self.statements
         if service not in self.parts:
-            index = CodeIndex(file for file in self.index.files if self._runs(service, file))
+            index = CodeIndex(file for file in self.index.files if service in self.services_of(file))
             self.parts[service] = index, StatementIndex(index.statements)
         return self.parts[service]
 
@@ -92,13 +92,14 @@ class Loaded:
             self.parts[_UNCLAIMED] = index, StatementIndex(index.statements)
         return self.parts[_UNCLAIMED][1]
 
-    def _runs(self, service: str, file: IndexedFile) -> bool:
-        return any(
-            s.service == service
-            and s.root_id == file.root
-            and (not s.folder or file.path.startswith(f"{s.folder.rstrip('/')}/"))
-            for s in self.services
+    def services_of(self, file: IndexedFile) -> tuple[str, ...]:
+        """Return the services that run a file."""
+        runs = (
+            one.service
+            for one in self.services
+            if one.root_id == file.root and (not one.folder or file.path.startswith(f"{one.folder.rstrip('/')}/"))
         )
+        return tuple(dict.fromkeys(runs))
 
     def callers_of(self, file: IndexedFile, symbol: str) -> tuple[Reference, ...]:
         """Return the calls of a definition, the certain ones first."""

@@ -40,31 +40,36 @@ async def read_neighbourhood(
     return [_link(edge) for edge in (*calls, *more)]
 
 
-def call_chain(links: Iterable[Link], start: Sequence[str], end: str, *, directed: bool = False) -> list[str]:
-    """Return the shortest chain of calls from one of `start` to `end`, by their keys; empty where none leads there.
+class CallChains:
+    """The shortest chains of calls from some services to all others, by their keys.
 
     Whoever calls whom; with `directed` only from callers to those whom they call.
     """
-    around: defaultdict[str, list[str]] = defaultdict(list)
-    for link in links:
-        if link.kind == "CALLS":
-            around[link.source].append(link.target)
-            if not directed:
-                around[link.target].append(link.source)
-    before: dict[str, str] = dict.fromkeys(start, "")
-    frontier = list(start)
-    while frontier and end not in before:
-        following = []
-        for name in frontier:
-            for other in sorted(around[name]):
-                if other not in before:
-                    before[other] = name
-                    following.append(other)
-        frontier = following
-    chain = [end] if end in before else []
-    while chain and before[chain[-1]]:
-        chain.append(before[chain[-1]])
-    return chain[::-1]
+
+    def __init__(self, links: Iterable[Link], start: Sequence[str], *, directed: bool = False) -> None:
+        around: defaultdict[str, list[str]] = defaultdict(list)
+        for link in links if start else ():
+            if link.kind == "CALLS":
+                around[link.source].append(link.target)
+                if not directed:
+                    around[link.target].append(link.source)
+        self._before: dict[str, str] = dict.fromkeys(start, "")
+        frontier = list(start)
+        while frontier:
+            following = []
+            for name in frontier:
+                for other in sorted(around[name]):
+                    if other not in self._before:
+                        self._before[other] = name
+                        following.append(other)
+            frontier = following
+
+    def to(self, end: str) -> list[str]:
+        """Return the chain that leads to `end`; empty where none does."""
+        chain = [end] if end in self._before else []
+        while chain and self._before[chain[-1]]:
+            chain.append(self._before[chain[-1]])
+        return chain[::-1]
 
 
 def _link(edge: Edge) -> Link:

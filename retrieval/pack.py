@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from domain.terms import read_terms
 from domain.times import HOUR_US, MINUTE_US, SECOND_US
 from retrieval.items import Candidates, Item, Link, Wanted, item_key
-from retrieval.neighbourhood import call_chain
+from retrieval.neighbourhood import CallChains
 from retrieval.ranking import Hit
 
 CHARACTERS_PER_TOKEN = 3
@@ -43,10 +43,11 @@ def make_pack(
     """Return the first hits that fit, each with why it is here."""
     kept: list[Hit] = []
     used = 0
+    chains = CallChains(links, [item_key("service", name) for name in wanted.named])
     for hit in hits:
         if len(kept) == limit:
             break
-        said = replace(hit, why=tell_why(wanted, candidates, hit, links, timed=timed))
+        said = replace(hit, why=tell_why(wanted, candidates, hit, chains, timed=timed))
         cost = -(-(len(said.item.title) + len(said.why) + _AROUND) // CHARACTERS_PER_TOKEN)
         if used + cost > tokens:
             continue
@@ -60,8 +61,8 @@ def make_pack(
     )
 
 
-def tell_why(wanted: Wanted, candidates: Candidates, hit: Hit, links: Iterable[Link], *, timed: bool) -> str:
-    """Return in words why an item was found."""
+def tell_why(wanted: Wanted, candidates: Candidates, hit: Hit, chains: CallChains, *, timed: bool) -> str:
+    """Return in words why an item was found; `chains` lead from the services that are named."""
     item, parts = hit.item, []
     if named := candidates.exact.get(item.key):
         parts.append(f"named in the question ({named[:60]})")
@@ -71,7 +72,7 @@ def tell_why(wanted: Wanted, candidates: Candidates, hit: Hit, links: Iterable[L
         parts += [f"says {', '.join(held[:5])}"] if held else []
     if item.key in candidates.near and "meaning" in hit.by:
         parts.append(f"near in meaning (distance {candidates.near[item.key]:.2f})")
-    if whose := _whose(wanted, item, links):
+    if whose := _whose(wanted, item, chains):
         parts.append(whose)
     unwell = [name for name in item.services if name in wanted.unwell]
     if unwell and "graph" in hit.by:
@@ -81,13 +82,12 @@ def tell_why(wanted: Wanted, candidates: Candidates, hit: Hit, links: Iterable[L
     return "; ".join(parts) or "near what was found, in the graph"
 
 
-def _whose(wanted: Wanted, item: Item, links: Iterable[Link]) -> str:
+def _whose(wanted: Wanted, item: Item, chains: CallChains) -> str:
     asked = [name for name in item.services if name in wanted.named]
     if asked:
         return f"of {', '.join(asked)}, which is asked about"
-    start = [item_key("service", name) for name in wanted.named]
-    chains = [call_chain(links, start, item_key("service", name)) for name in item.services[:3]] if start else []
-    shortest = min((chain for chain in chains if chain), key=len, default=[])
+    found = [chains.to(item_key("service", name)) for name in item.services[:3]]
+    shortest = min((chain for chain in found if chain), key=len, default=[])
     return (
         f"{len(shortest) - 1} call(s) from {_name(shortest[0])}: {' - '.join(map(_name, shortest))}" if shortest else ""
     )
@@ -101,11 +101,10 @@ def _when(distance_us: int) -> str:
 
 def causal_paths(links: Iterable[Link], symptoms: Sequence[str], others: Iterable[str]) -> list[tuple[str, ...]]:
     """Return the shortest chains by which one of the symptoms called each of the others: cause first, the shortest first."""
-    known = list(links)
-    start = [item_key("service", name) for name in symptoms]
+    chains = CallChains(links, [item_key("service", name) for name in symptoms], directed=True)
     found: dict[tuple[str, ...], None] = {}
     for name in dict.fromkeys(others):
-        chain = call_chain(known, start, item_key("service", name), directed=True) if name not in symptoms else []
+        chain = chains.to(item_key("service", name)) if name not in symptoms else []
         if 1 < len(chain) <= _LONGEST_PATH:
             found[tuple(map(_name, reversed(chain)))] = None
     return sorted(found, key=len)[:_PATHS]

@@ -40,6 +40,13 @@ class TextVectors:
         await self._vectors.store(self._corpus, space, missing, vectors)
         return len(missing)
 
-    async def nearest(self, query: str, texts: Mapping[str, str], limit: int) -> list[Near]:
-        """Return those of the texts that are nearest to a query in meaning; the ones without a vector are not looked at."""
-        return await find_near(self._vectors, self._corpus, self._embedder, query, limit, list(texts)) if texts else []
+    async def nearest(
+        self, query: str, texts: Mapping[str, str], limit: int, embedder: Embedder | None = None
+    ) -> list[Near]:
+        """Return those of the texts that are nearest to a query in meaning; the ones without a vector are not looked at.
+
+        `embedder` is one of the same model that may know the query already.
+        """
+        if not texts:
+            return []
+        return await find_near(self._vectors, self._corpus, embedder or self._embedder, query, limit, list(texts))

@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +49,7 @@ MARIADB = Order(
 )
 
 
-def download_packages(work: Path, architecture: str, progress: Progress, order: Order = MARIADB) -> list[Path]:
+def download_packages(work: Path, architecture: str, progress: Progress, order: Order) -> list[Path]:
     """Fetch what is ordered as packages into `work`, signatures checked; raises StackError."""
     keyring = _find_keyring(work)
     failures: list[str] = []
@@ -61,6 +63,30 @@ def download_packages(work: Path, architecture: str, progress: Progress, order: 
         + "\n  ".join(dict.fromkeys(failures))
         + f"\n{order.otherwise}"
     )
+
+
+@contextmanager
+def unpacking(folder: Path, architecture: str, progress: Progress, order: Order) -> Iterator[Path]:
+    """Fetch what is ordered and unpack it beside `folder`; what the block leaves there takes the folder's place in one step.
+
+    Hold a lock of the folder: what a crash left half-way is removed. Raises StackError; then the folder stays as it was.
+    """
+    for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
+    try:
+        packages = download_packages(work, architecture, progress, order)
+        progress(f"Unpacking {order.name}")
+        unpacked = work / "root"
+        unpacked.mkdir()
+        for package in packages:
+            run_quietly(["dpkg-deb", "-x", str(package), str(unpacked)])
+        yield unpacked
+        os.sync()  # the rename must not reach the disk before the files do
+        shutil.rmtree(folder, ignore_errors=True)
+        unpacked.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _download_from(

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from domain.errors import StackError
 from domain.local import Progress
-from storage.debian_archive import OTHER_WAYS, download_packages, run_quietly
+from storage.debian_archive import MARIADB, OTHER_WAYS, unpacking
 
 MINIMUM_VERSION = (11, 7)
 """The first MariaDB with VECTOR columns and indexes."""
@@ -197,22 +196,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _fetch(folder: Path, architecture: _Architecture, progress: Progress) -> None:
-    """Download and unpack beside `folder`, then rename: a crash half-way leaves only what the next try removes."""
-    for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
-    try:
-        progress("Fetching MariaDB 11.8 from the Debian archive (16 MB, once)")
-        packages = download_packages(work, architecture.debian, progress)
-        progress("Unpacking MariaDB 11.8")
-        unpacked = work / "root"
-        unpacked.mkdir()
-        for package in packages:
-            run_quietly(["dpkg-deb", "-x", str(package), str(unpacked)])
+    progress("Fetching MariaDB 11.8 from the Debian archive (16 MB, once)")
+    with unpacking(folder, architecture.debian, progress, MARIADB) as unpacked:
         if _unpacked_program(unpacked, architecture) is None:
             raise StackError(f"The MariaDB that Debian's archive brought does not run on this machine; {OTHER_WAYS}")
-        os.sync()  # the rename must not reach the disk before the files do
-        shutil.rmtree(folder, ignore_errors=True)
-        unpacked.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

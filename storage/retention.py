@@ -11,19 +11,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from domain.errors import StorageError
 from domain.times import HOUR_US
 from storage.database import Database
+from storage.hourly import hourly
 from storage.partitions import LogPartitions
 
 logger = logging.getLogger(__name__)
 
 _ROWS = 2_000
 _BREATH_SECONDS = 0.01  # between two transactions
-_PAUSE_SECONDS = 3600.0  # between two runs of a server
 _FIRST_SECONDS = 60.0
 _STEP = 0.05  # of what there is, when size is the reason
 _DROPS = {
@@ -128,21 +126,13 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Drop what is too old or too much every hour until `stop` is set. Outlives failures of the database."""
-        pause = _FIRST_SECONDS
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            if stop.is_set():
-                return
-            pause = _PAUSE_SECONDS
-            try:
-                dropped = await self.drop()
-            except StorageError as exc:
-                logger.warning("Old telemetry could not be dropped", extra={"reason": str(exc)})
-                pause = _FIRST_SECONDS
-            else:
-                if dropped != Dropped():
-                    logger.info("Old telemetry was dropped", extra={"dropped": dropped})
+
+        async def step() -> None:
+            dropped = await self.drop()
+            if dropped != Dropped():
+                logger.info("Old telemetry was dropped", extra={"dropped": dropped})
+
+        await hourly(step, stop, _FIRST_SECONDS, "Old telemetry could not be dropped")
 
     async def _cutoff(self) -> int:
         """Return the `seq` up to which everything is to go; 0 for nothing."""

@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 
-from domain.errors import StorageError
 from domain.times import HOUR_US
 from storage.database import Database, Transaction
+from storage.hourly import hourly
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 200
 _BREATH_SECONDS = 0.01
-_PAUSE_SECONDS = 3600.0
 _FIRST_SECONDS = 90.0
 # In this order: events of cases are found by their cases.
 _DROPS = (
@@ -53,19 +51,12 @@ class TraceRetention:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Drop what is too old every hour until `stop` is set. Outlives failures of the database."""
-        pause = _FIRST_SECONDS
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            if stop.is_set():
-                return
-            pause = _PAUSE_SECONDS
-            try:
-                if dropped := await self.drop():
-                    logger.info("Old traces of other programs were dropped", extra={"traces": dropped})
-            except StorageError as exc:
-                logger.warning("Old traces could not be dropped", extra={"reason": str(exc)})
-                pause = _FIRST_SECONDS
+
+        async def step() -> None:
+            if dropped := await self.drop():
+                logger.info("Old traces of other programs were dropped", extra={"traces": dropped})
+
+        await hourly(step, stop, _FIRST_SECONDS, "Old traces could not be dropped")
 
     async def _drop_one(self, trace_id: str, before_us: int) -> int:
         def work(tx: Transaction) -> int:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from domain.errors import StackError  # noqa: E402 - the folder above is on the path only now
 from domain.local import Progress  # noqa: E402
-from storage.debian_archive import Order, download_packages, run_quietly  # noqa: E402
+from storage.debian_archive import Order, unpacking  # noqa: E402
 from storage.provision import cache_folder  # noqa: E402
 
 # No request of the browser's own: a closed network would answer each with a failure.
@@ -111,7 +111,6 @@ def _runs(browser: Browser) -> bool:
 
 
 def _fetch(folder: Path, suite: str, architecture: str, progress: Progress) -> None:
-    """Download and unpack beside `folder`, then rename: a crash half-way leaves nothing that looks whole."""
     order = Order(
         "Chromium",
         _PACKAGES,
@@ -120,17 +119,8 @@ def _fetch(folder: Path, suite: str, architecture: str, progress: Progress) -> N
         installed=_STATUS,
         otherwise="Check the network and apt's proxy settings, or install `chromium` yourself.",
     )
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
-    try:
-        unpacked = work / "root"
-        unpacked.mkdir()
-        for package in download_packages(work, architecture, progress, order):
-            run_quietly(["dpkg-deb", "-x", str(package), str(unpacked)])
+    with unpacking(folder, architecture, progress, order) as unpacked:
         (unpacked / "fonts.conf").write_text(_FONTS.format(root=folder))
-        shutil.rmtree(folder, ignore_errors=True)
-        unpacked.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

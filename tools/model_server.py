@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from domain.errors import StackError  # noqa: E402 - the folder above is on the path only now
 from domain.local import Progress  # noqa: E402
 from inference.minilm import find_weights  # noqa: E402
-from storage.debian_archive import Order, download_packages, run_quietly  # noqa: E402
+from storage.debian_archive import Order, unpacking  # noqa: E402
 from storage.provision import cache_folder  # noqa: E402
 from tools.tiny_models import write_chat_model, write_embedding_model  # noqa: E402
 
@@ -151,27 +151,18 @@ def _runs(llama: Llama) -> bool:
 
 
 def _fetch(folder: Path, architecture: str, progress: Progress) -> None:
-    """Download and unpack beside `folder`, then rename: a crash half-way leaves nothing that looks whole."""
     failures = []
     for suite in _SUITES:
         order = Order("llama.cpp", _PACKAGES, suite, megabytes=23, otherwise=_OTHERWISE)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
         try:
-            unpacked = work / "root"
-            unpacked.mkdir()
-            for package in download_packages(work, architecture, progress, order):
-                run_quietly(["dpkg-deb", "-x", str(package), str(unpacked)])
-            libraries = unpacked / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
-            # The parts for each kind of processor are looked for beside the program, which here is the loader.
-            for part in (libraries / "ggml" / "backends0").glob("*.so"):
-                (libraries / part.name).symlink_to(part.relative_to(libraries))
-            shutil.rmtree(folder, ignore_errors=True)
-            unpacked.rename(folder)
+            with unpacking(folder, architecture, progress, order) as unpacked:
+                libraries = unpacked / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
+                # The parts for each kind of processor are looked for beside the program, which here is the loader.
+                for part in (libraries / "ggml" / "backends0").glob("*.so"):
+                    (libraries / part.name).symlink_to(part.relative_to(libraries))
             return
         except StackError as exc:
             failures.append(str(exc))
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     raise StackError("\n".join(failures))
 
 

@@ -21,23 +21,12 @@ from tests.agents.cases import SettledCase, desk_for, record, settled
 from tests.agents.injections import INJECTIONS, SECRETS
 from tests.agents.scripted import agreeing, records_of
 from tests.inference.fake_ollama import FakeOllama, Fault, running
+from tests.review.signals import PROVEN
 from tracing.events import Event
 from tracing.scorecard import walk_stages
 from tracing.trace import start_trace
 
 POLICY = built_in_policy()
-SIGNALS: dict[str, Any] = {
-    "answer": {
-        "outcome": "CONFIRMED",
-        "clarification": False,
-        "symptom": True,
-        "causes": 1,
-        "not_seen": 0,
-        "doubted": False,
-    },
-    "scores": {"claims_kept": 1.0},
-    "checks": {"complete": True},
-}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +77,7 @@ async def judge(desk: ModelDesk, case: SettledCase | None = None) -> Opinion:
 
 def action_with(opinion: Opinion | None) -> str:
     model: Mapping[str, Any] = {"asked": False} if opinion is None else {"asked": True, **opinion.as_signals()}
-    return decide(POLICY, {**SIGNALS, "model": model}).action
+    return decide(POLICY, {**PROVEN, "model": model}).action
 
 
 async def test_one_that_agrees_changes_nothing_and_is_a_span_of_the_run(server: FakeOllama) -> None:
@@ -217,7 +206,7 @@ async def test_what_records_order_makes_nothing_milder(server: FakeOllama, attac
     server.responder = agreeing  # it obeys: all is well
     with ask_with(server.url) as desk:
         opinion = await judge(desk, case)
-    held_back = {**SIGNALS, "answer": SIGNALS["answer"] | {"outcome": "INCONCLUSIVE"}}
+    held_back = {**PROVEN, "answer": PROVEN["answer"] | {"outcome": "INCONCLUSIVE"}}
     asked = decide(POLICY, {**held_back, "model": {"asked": True, **opinion.as_signals()}})
     unasked = decide(POLICY, {**held_back, "model": {"asked": False}})
     assert strictness(asked.action) >= strictness(unasked.action) == strictness("ESCALATE")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from runbooks.workflow import Workflow, Workflows, load_workflows
 from storage.approvals import ApprovalEvent
 from storage.database import Database
 from tests.agents.remedying import ADMIN, OTHER, Bench
+from tests.serving import listening
 
 # One action of each kind, each with a value that comes from telemetry. Whatever runs leaves a mark.
 OPERATOR = """
@@ -80,13 +80,8 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[str]:
     Server.seen = []
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+    with listening(Server) as url:
+        yield url
 
 
 def _workflow(kind: str) -> str:

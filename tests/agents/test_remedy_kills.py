@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from cli.stack import StackHandle
 from storage.database import Database
+from tests.serving import read_lives
 
-ROOT = Path(__file__).parents[2]
 _PHASES = {"proposing", "dry-running", "deciding", "approved", "in a step", "after a step", "verifying", "ending"}
 
 
@@ -21,16 +17,7 @@ _PHASES = {"proposing", "dry-running", "deciding", "approved", "in a step", "aft
 async def test_no_step_is_done_twice_wherever_a_run_is_killed(
     stack: StackHandle, database: Database, tmp_path: Path
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.agents.dying_runs", str(tmp_path), stack.database_url,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 600)
-    assert process.returncode == 0, err.decode()[-4000:]
-    lives = [json.loads(line) for line in out.splitlines()]
+    lives = await read_lives("tests.agents.dying_runs", str(tmp_path), stack.database_url)
     killed = [life for life in lives if life["died"]]
     assert len(killed) > 40 and not lives[-1]["died"]
     assert {life["phase"] for life in killed} == _PHASES

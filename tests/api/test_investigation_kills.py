@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +12,8 @@ import pytest
 from agents.graph import SPECIALISTS
 from cli.stack import StackHandle
 from storage.database import Database
+from tests.serving import read_lives
 
-ROOT = Path(__file__).parents[2]
 TEAM = {"planner", *SPECIALISTS, "diagnosis", "lines", "runbook", "explainer", "judge"}
 
 
@@ -31,17 +27,14 @@ def settled(answer: dict[str, Any]) -> dict[str, Any]:
 async def test_an_investigation_goes_on_wherever_it_is_killed(
     stack: StackHandle, database: Database, tmp_path: Path, incident: str
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.agents.dying_investigations", str(tmp_path), stack.database_url, stack.graph_url,
-        incident, str(time.time_ns() // 1000),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 600)
-    assert process.returncode == 0, err.decode()[-4000:]
-    lives = [json.loads(line) for line in out.splitlines()]
+    lives = await read_lives(
+        "tests.agents.dying_investigations",
+        str(tmp_path),
+        stack.database_url,
+        stack.graph_url,
+        incident,
+        str(time.time_ns() // 1000),
+    )
     killed: Sequence[Any] = [life for life in lives if life["died"]]
     assert len(killed) > 5 and not lives[-1]["died"]
     whole = settled(lives[-1]["answer"])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -20,6 +19,7 @@ from agents.services import Services
 from review.policy_document import parse_policy
 from storage.cases import NOTIFICATIONS, Case
 from storage.jobs import JobQueue
+from tests.serving import listening
 
 STRICT = """
 name: {name}
@@ -228,13 +228,8 @@ def receiver() -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]], s
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", got, failing
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    with listening(Handler) as url:
+        yield url, got, failing
 
 
 async def test_people_are_told_of_a_case_once_in_each_place(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import select
 import signal
 import subprocess
@@ -14,32 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cli.main import build_cli
 from cli.stack import StackHandle
 from domain.times import MINUTE_US, SECOND_US, format_us
 from storage.database import Database
 from storage.migrate import migrate
+from tests.cli.conftest import Run
 from tests.serving import COMMAND, ROOT, clean_environ
-
-type Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(stack: StackHandle, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in [name for name in os.environ if name.startswith("CAUSEGRAPH_") and name != "CAUSEGRAPH_CACHE_DIR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CAUSEGRAPH_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "none")
-    app = build_cli()
-
-    def call(*arguments: str, stdin: str = "", status: int = 0) -> Result:
-        done = CliRunner().invoke(app, list(arguments), input=stdin)
-        assert done.exit_code == status, done.output
-        return done
-
-    return call
 
 
 def _line(at_us: int, message: str, level: str = "info", service: str = "shop") -> str:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from typer.testing import CliRunner, Result
-
 from agents.rulings import Rulings
-from cli.main import build_cli
 from cli.stack import StackHandle
 from review.policy_document import built_in_policy, parse_policy
 from storage.cases import CaseStore
@@ -22,8 +16,7 @@ from storage.evaluations import EvaluationStore
 from storage.migrate import migrate
 from storage.opinions import OpinionStore
 from storage.policies import PolicyStore
-
-type Run = Callable[..., Result]
+from tests.cli.conftest import Run
 
 POLICY = """
 name: {name}
@@ -34,23 +27,6 @@ rules:
     then: {{action: ESCALATE, reason: LOOK_AT_IT, severity: high}}
 otherwise: ALLOW_WITH_WARNING
 """
-
-
-@pytest.fixture
-def run(stack: StackHandle, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in [name for name in os.environ if name.startswith("CAUSEGRAPH_") and name != "CAUSEGRAPH_CACHE_DIR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CAUSEGRAPH_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "none")
-    monkeypatch.setenv("COLUMNS", "200")
-    app = build_cli()
-
-    def call(*arguments: str, status: int = 0) -> Result:
-        done = CliRunner().invoke(app, list(arguments))
-        assert done.exit_code == status, done.output
-        return done
-
-    return call
 
 
 def decide_something(stack: StackHandle, environment: str, trace_id: str, title: str) -> None:

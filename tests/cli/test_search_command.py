@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-from typer.testing import CliRunner, Result
-
-from cli.main import build_cli
-from cli.stack import StackHandle
 from domain.times import MINUTE_US, format_us
-
-type Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(stack: StackHandle, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in [name for name in os.environ if name.startswith("CAUSEGRAPH_") and name != "CAUSEGRAPH_CACHE_DIR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CAUSEGRAPH_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "none")
-    app = build_cli()
-
-    def call(*arguments: str, stdin: str = "", status: int = 0) -> Result:
-        done = CliRunner().invoke(app, list(arguments), input=stdin)
-        assert done.exit_code == status, done.output
-        return done
-
-    return call
+from tests.cli.conftest import Run
 
 
 def test_what_was_ingested_is_found_by_name_and_by_words(run: Run, environment: str) -> None:

@@ -11,7 +11,7 @@ from domain.times import HOUR_US, Window
 from retrieval.fusion import Ranking, fuse
 from retrieval.items import Candidates, Item, Link, Wanted, item_key
 from retrieval.names import exact_names, file_names, trace_ids
-from retrieval.neighbourhood import call_chain
+from retrieval.neighbourhood import CallChains
 from retrieval.pack import causal_paths, make_pack
 from retrieval.page_rank import freshness, spread_rank
 from retrieval.ranking import choose_seeds, fuse_all, fuse_texts, look_again, rank_graph
@@ -106,14 +106,14 @@ def test_a_pack_stays_within_its_budget() -> None:
 
 
 def test_chains_follow_the_calls() -> None:
-    assert call_chain(CALLS, ["service:bank"], "service:storefront") == [
+    assert CallChains(CALLS, ["service:bank"]).to("service:storefront") == [
         "service:bank",
         "service:payment",
         "service:checkout",
         "service:storefront",
     ]
-    assert call_chain(CALLS, ["service:bank"], "service:storefront", directed=True) == []
-    assert call_chain(CALLS, ["service:bank"], "service:mailer") == []
+    assert CallChains(CALLS, ["service:bank"], directed=True).to("service:storefront") == []
+    assert CallChains(CALLS, ["service:bank"]).to("service:mailer") == []
     assert causal_paths(CALLS, ["storefront"], ["bank", "payment", "mailer", "storefront"]) == [
         ("payment", "checkout", "storefront"),
         ("bank", "payment", "checkout", "storefront"),

@@ -29,6 +29,7 @@ from review.policy import (
     strictness,
 )
 from review.policy_document import built_in_policy, canonical_definition, parse_policy
+from tests.review.signals import PROVEN
 
 _FIELDS = ("a", "b", "c.d", "c.e", "model.asked", "model.passed")
 _VALUES = st.one_of(st.booleans(), st.integers(-2, 2), st.sampled_from(["x", "y"]), st.just(0.5))
@@ -165,19 +166,7 @@ def expected_action(
     "field", ["model.passed", "model.asked", "scores.claims_kept", "checks.complete", "answer.outcome"]
 )
 def test_the_default_policy_never_allows_without_a_signal_that_it_asks_for(field: str) -> None:
-    signals: dict[str, dict[str, object]] = {
-        "answer": {
-            "outcome": "CONFIRMED",
-            "clarification": False,
-            "symptom": True,
-            "causes": 1,
-            "not_seen": 0,
-            "doubted": False,
-        },
-        "scores": {"claims_kept": 1.0},
-        "checks": {"complete": True},
-        "model": {"asked": True, "passed": True},
-    }
+    signals = {group: dict(held) for group, held in PROVEN.items()} | {"model": {"asked": True, "passed": True}}
     assert decide(built_in_policy(), signals).action == "ALLOW_ANSWER"
     group, name = field.split(".")
     if field == "model.asked":  # that it passed settles the rule by itself

@@ -6,7 +6,6 @@ import http.server
 import ipaddress
 import json
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from runbooks.actions.sql import SqlAction, Statement
 from runbooks.arguments import Argument
 from runbooks.safe_http import Sent, may_reach, resolve, send
 from storage.database import Database
+from tests.serving import listening
 
 NAME = {"service": Argument("name")}
 ECHO = (sys.executable, "-c", "import sys, os; print(sys.argv[1:], os.environ.get('CAUSEGRAPH_IDEMPOTENCY_KEY'))")
@@ -54,13 +54,8 @@ class Asked(http.server.BaseHTTPRequestHandler):
 def server() -> Iterator[str]:
     """The address of a server of our own on this machine."""
     Asked.seen, Asked.replies = [], {}
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    listening.server_close()
-    thread.join()
+    with listening(Asked) as url:
+        yield url
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
