@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.grouping import Agreement, compare_groupings
-from ingest import template
+from ingest import families, template
 from ingest.families import family_text
 from ingest.family_slots import FamilySlots
 from ingest.headers import SAMPLE_LINES
@@ -90,7 +90,7 @@ def _read_system(labels: Path) -> System:
 def group_ours(lines: Sequence[str]) -> Grouped:
     """Group lines by their family at the end of the stream, as the product does."""
     template.forget()
-    family_text.cache_clear()
+    families.forget()
     seconds, ingest = [], []
     slots, into = FamilySlots(), dict[str, str]()
     for _ in range(2):

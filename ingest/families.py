@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
-from ingest.template import VARIABLE
+from ingest.mask_words import VARIABLE
 from ingest.words import is_name, says_event
 
 FAMILY_VERSION = 1
@@ -44,13 +44,17 @@ _ACCOUNTS = frozenset(("boot", "power", "info", "server", "source", "master"))
 _BOOLEAN = re.compile(r"(?:true|false|null|none|nil|undefined|yes|no|y|n)", re.IGNORECASE)
 _ATOM_CHARS = r"[^\s,;=()\[\]{}\x22'`|:<>+@#%]"
 # Only what may be a name: with a variable, a dot or a slash in it, or too long for a word.
-_ATOM = re.compile(rf"{_ATOM_CHARS}*[\x00./]{_ATOM_CHARS}*|{_ATOM_CHARS}{{41,}}")
+_ATOM = re.compile(
+    rf"(?<!{_ATOM_CHARS})(?:[^\s,;=()\[\]{{}}\x22'`|:<>+@#%\x00./]*+[\x00./]{_ATOM_CHARS}*+|{_ATOM_CHARS}{{41,}}+)"
+)
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\x22'<>)\]},]+")
 _WINDOWS_PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\\\[\w.$\x00-]+|\\?[\w.\x00]+)(?:\\[^\s\\:\x22'<>|,;]+)+\\?")
 _PAIR = re.compile(
     r"(?P<key>[A-Za-z_][\w.-]{0,60}[\x22']?)(?P<sign>\s?=\s?|\s?=>\s?|(?<=[\x22']):\s?|:(?=[^\s:/\\]))"
     r"(?P<value>\x22[^\x22]{0,2000}\x22|'[^']{0,2000}'|[^\s,;&()\[\]{}\x22'=|]*)(?![\w=])"
 )
+# What every pair has, but for `word:` before a variable alone, which is left as it is.
+_MAY_PAIR = re.compile(r"=|:(?!\x00(?:[\s,;&()\[\]{}\x22'|]|\Z))[^\s:/\\]|[\x22']:")
 _QUOTED = re.compile(r"(?<!\w)(?P<quote>[\x22'`])(?P<name>[^\s\x22'`,;:{}\[\]]{1,200})(?P=quote)(?!\s?[:=])")
 _ARGUMENT = re.compile(r"(?<=[(,\s])(?:true|false|null)(?=[),])")
 _LABELLED = re.compile(
@@ -58,6 +62,7 @@ _LABELLED = re.compile(
     r"(?=\s*(?:$|[\[(,.;]|\x00|\b(?:from|by|at|on|via|to|in|with|port|logged|has|is|was|does|not)\b))"
 )
 _PRINCIPAL = re.compile(r"\b(?P<label>(?:for|by)\s)(?P<name>[\w.$@-]{1,64})(?=\s*(?:from\s\x00|\(uid|\[\w+\]$))")
+_MAY_LABEL = re.compile(r"[Uu]ser|[Aa]ccount|[Hh]ost|[Ll]ogin|[Pp]rincipal|\b(?:for|by)\s")
 _NAMED = re.compile(r"(?<=\x00)\s?[(\[](?P<name>[A-Za-z][\w.-]{1,64})[)\]]")
 _OBJECT = re.compile(r"(?<=[=:])\s?[\w.\x00]*[({\[][\s\x00]{1,3}[)}\]]")
 _FIRST = re.compile(r"[a-z][a-z\d-]{3,62}(?=:\x00\s)")
@@ -89,6 +94,17 @@ _CLASS = re.compile(r"(?:Error|Exception|Throwable|Fault)$")
 @lru_cache(20_000)
 def family_text(text: str) -> str:
     """Return the family of a template's text; pure, and the family of a family is itself or coarser."""
+    # Many templates differ in their addresses alone: what follows is done once for all of these.
+    return _hide_names(_hide_addresses(text))
+
+
+def forget() -> None:
+    """Empty the caches of families, so that a measurement begins cold; changes no result."""
+    for cached in (family_text, _hide_names, _hide_atoms):
+        cached.cache_clear()
+
+
+def _hide_addresses(text: str) -> str:
     text = text.replace(_V, " ").replace(VARIABLE, _V)
     if "..." in text:
         text = _DOTS.sub(" ... ", text)
@@ -96,14 +112,23 @@ def family_text(text: str) -> str:
         text = _URL.sub(_V, text)
     if "\\" in text:
         text = _WINDOWS_PATH.sub(_V, text)
-    if ":" in text:
-        text = _hide_address(text)
-    if "=" in text or ":" in text:
+    if f":{_V}" in text:
+        text = _ADDRESS.sub(_V, text)
+        first = _FIRST.match(text)
+        if first is not None and is_name(first[0]):
+            return _V + text[first.end() :]
+    return text
+
+
+@lru_cache(20_000)
+def _hide_names(text: str) -> str:
+    if _MAY_PAIR.search(text):
         text = _PAIR.sub(_hide_value, text)
     if '"' in text or "'" in text or "`" in text:
         text = _QUOTED.sub(_hide_quoted, text)
-    text = _ATOM.sub(_hide_atom, text)
-    text = _PRINCIPAL.sub(_hide_named, _LABELLED.sub(_hide_named, text))
+    text = " ".join(map(_hide_atoms, text.split(" ")))
+    if _MAY_LABEL.search(text):
+        text = _PRINCIPAL.sub(_hide_named, _LABELLED.sub(_hide_named, text))
     if "(" in text or "[" in text or "{" in text:
         text = _hide_in_brackets(text)
     if '"' in text:
@@ -125,16 +150,19 @@ def _fold_repeated(tokens: Sequence[str]) -> list[str]:
         kept.append(token)
         bare.append(token.rstrip(",;"))
         for size in range(1, min(_REPEATED_TOKENS, len(kept) // 2) + 1):
-            if bare[-size:] == bare[-2 * size : -size] and any(_V in each for each in bare[-size:]):
+            if (
+                bare[-1] == bare[-1 - size]
+                and bare[-size:] == bare[-2 * size : -size]
+                and any(_V in each for each in bare[-size:])
+            ):
                 del kept[-2 * size : -size], bare[-2 * size : -size]
                 break
     return kept
 
 
-def _hide_address(text: str) -> str:
-    text = _ADDRESS.sub(_V, text)
-    first = _FIRST.match(text)
-    return _V + text[first.end() :] if first is not None and is_name(first[0]) else text
+@lru_cache(20_000)
+def _hide_atoms(word: str) -> str:
+    return _ATOM.sub(_hide_atom, word)
 
 
 def _hide_in_brackets(text: str) -> str:

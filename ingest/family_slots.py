@@ -8,10 +8,10 @@ English; then common words may join, but never a word that says what happened. W
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ingest.template import VARIABLE
+from ingest.mask_words import VARIABLE
 from ingest.words import is_name, says_event
 
 NAMES_TO_OPEN = 5
@@ -37,6 +37,7 @@ class FamilySlots:
 
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
+        self._open_sizes: set[int] = set()
         self._waiting: dict[str, dict[str, str]] = {}
         self._older: dict[str, dict[str, str]] = {}
 
@@ -47,14 +48,18 @@ class FamilySlots:
 
     def add(self, text: str) -> list[Alias]:
         """Show a family; return the aliases that follow: of this family, and of earlier ones of a slot that opens."""
-        for slot, word in read_slots(text):
-            if slot in self._open:
-                if not says_event(word):
-                    return [Alias(text, self._open[slot])]
+        tokens = _TOKENS.findall(text)
+        may_be_open = len(tokens) in self._open_sizes
+        for at in _find_places(tokens):
+            name = is_name(tokens[at])
+            if not (name or may_be_open):
                 continue
-            if is_name(word):
+            slot = "".join([*tokens[:at], VARIABLE, *tokens[at + 1 :]])
+            if slot in self._open:
+                return [Alias(text, self._open[slot])]
+            if name:
                 waiting = self._wait(slot)
-                waiting.setdefault(word, text)
+                waiting.setdefault(tokens[at], text)
                 if len(waiting) >= NAMES_TO_OPEN:
                     return self._open_slot(slot, waiting)
         return []
@@ -62,6 +67,7 @@ class FamilySlots:
     def reopen(self, text: str) -> None:
         """Remember a slot that was opened by an earlier run, by the text of its family."""
         self._open[text] = text
+        self._open_sizes.add(len(_TOKENS.findall(text)))
 
     def _wait(self, slot: str) -> dict[str, str]:
         found = self._waiting.get(slot)
@@ -72,18 +78,17 @@ class FamilySlots:
         return found
 
     def _open_slot(self, slot: str, waiting: dict[str, str]) -> list[Alias]:
-        self._open[slot] = slot
+        self.reopen(slot)
         self._waiting.pop(slot, None)
         return [Alias(text, slot) for text in waiting.values()]
 
 
-def read_slots(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each place of a family that a name could stand in, as the text with a variable there, and its word."""
-    tokens = _TOKENS.findall(text)
+def _find_places(tokens: Sequence[str]) -> Iterator[int]:
+    """Yield the places of a family that a name could stand in: never that of a word that says what happened."""
     if len(tokens) > _MAX_TOKENS:
         return
     words = [at for at, token in enumerate(tokens) if token[0].isalnum()]
     telling = [at for at in words if len(tokens[at]) >= _WORD_CHARS]
     for at in words:
         if len(telling) - (at in telling) >= _MIN_WORDS and not says_event(tokens[at]):
-            yield "".join([*tokens[:at], VARIABLE, *tokens[at + 1 :]]), tokens[at]
+            yield at

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from ingest.words import says_event
+from ingest.mask_words import VARIABLE, forget_words, mask_words
 
 MASK_VERSION = 2
 MASK_CHARS = 4096
-VARIABLE = "<*>"
 
 _CACHED_SHAPES = 50_000
 _ROUNDS = 8
@@ -43,44 +42,14 @@ _KEEP = (
     r"|(?<![\w/])HTTP/[0-9](?:\.[0-9])?\x22?\s[1-5][0-9]{2}(?![\w.:-])"
 )
 _KEPT = re.compile(f"({_KEEP})", re.VERBOSE | re.ASCII)
+_NUMBERED = re.compile(r"[A-Za-z_$][\w$.]*+#[0-9]", re.ASCII)
 _SOURCE_PLACE = re.compile(rf"\.{_SOURCE_FILE}:[0-9]")
 _ZEROES = bytes(ord("0") if chr(code) in "123456789" else code for code in range(256))
 
-# The alternatives are tried in this order at each place. In a shape every digit outside of what is kept is a 0.
-_MASK = re.compile(
-    r"""
-    (?P<plain>(?<!\S)(?:                               # words that nothing below can match, many at once
-      (?!(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[,\ ])[A-Za-z]++[,;.]?
-      (?:\ (?![=:])|\Z))++)
-  | (?P<label>                                        # an identifier by its label: order_id=..., "userId":"..."
-      (?<![A-Za-z])(?:[Uu][Uu]|[Gg][Uu]|[PpTtUuSs])?[Ii][Dd]
-      | (?<=[a-z])(?:Id|ID|Uuid|UUID|Token)
-      | (?<![A-Za-z])(?:[Tt]oken|[Ss]ession|[Uu]uid|UUID)
-      | (?<![A-Za-z])(?:user|username|userName|user_name|host|hostname|ip|addr|address|email|phone)(?=[\x22']?\s?=|[\x22']:)
-    )(?P<assign>[\x22']?\s?[=:]\s?[\x22']?)
-    (?!<\*>|(?:null|None|nil|undefined|true|false)(?![\w<]))(?P<value>[^\s\x22',;&()\[\]{}=:]+)
-  | \b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\ (?=[A-Z0])   # weekday and month of a date: only before digits
-      (?:0{1,2}\ )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0(?:[:,. ]{0,2}0)*
-  | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\ {1,2}0{1,2},?\ 0(?:[:.,]?0)*
-  | (?<![A-Za-z0])0{1,2}[/-](?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[/-]0{2,4}(?:[:.,]?0)*(?:\ [+-]0000)?
-  | (?<![A-Za-z0])[0a-fA-F]{8}-(?:[0a-fA-F]{4}-){3}[0a-fA-F]{12}(?![A-Za-z0])
-  | (?<![\w:])(?=[a-fA-F:]*0)(?:[0a-fA-F]{1,4})?(?::[0a-fA-F]{0,4}){2,7}(?![\w:])       # IPv6, MAC
-  | (?<![\w.+@-])[\w.+-]{1,64}@[\w.+@-]*\w                                          # e-mail
-  | (?<![\w.-])eyJ[\w-]{8,}(?:\.[\w-]+)*                                                   # JWT
-  | (?<=[\x22'])[A-Za-z0+/=_.-]{32,}(?=[\x22'])                                            # long quoted token
-  | (?<=[a-z0])-(?=[a-z-]*0)[bcdfghj-np-tv-xz0]{6,10}-[bcdfghj-np-tv-xz0]{5}(?![\w-])                # Kubernetes pod suffix
-  | (?<![A-Za-z0])(?P<word>[A-Za-z]+0[A-Za-z0]*)                                             # word with digits
-  | (?:(?<![\w)\]>])[+-])?0[A-Za-z0µ]*(?:[.,:/+-](?=0)[A-Za-z0µ]+)*                          # number, address, time
-      (?:%|\ ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B|[nuµm]s|m?secs?|seconds?|s|minutes?|mins?|hours?|h)(?![\w<]))?
-    """,
-    re.VERBOSE | re.ASCII,
-)
 # Every alternative needs one of these; a line of words alone is its own template.
 _MAY_VARY = re.compile(r"[0-9@=:\"']|eyJ")
 _MAY_VARY_AGAIN = re.compile(r"[0-9@\x22']|eyJ|>[A-Za-z]")
 _RUN = re.compile(r"<\*>(?:[\s,;:/|._+-]*<\*>)+")
-_NAMED = re.compile(r"([A-Za-z]{2,})0+(?:((?<!00)[A-Za-z]{3,}))?")
-_HEX = re.compile(r"[0a-f]{6,}|[0A-F]{6,}")
 # Words that are hidden whole wherever they stand; next to a hyphen others than UUIDs may be part of something else.
 _MAY_BE_HEX = re.compile(r"[0a-fA-F]{8}")
 _HEXADECIMAL = re.compile(
@@ -120,6 +89,7 @@ def forget() -> None:
     """Empty the caches of templates, so that a measurement begins cold; changes no result."""
     for cache in (_plain, _kept):
         cache.__init__(_CACHED_SHAPES)  # type: ignore[misc]  # in place: others hold it
+    forget_words()
 
 
 def mask(message: str) -> str:
@@ -199,7 +169,7 @@ def _settle_word(match: re.Match[str]) -> str:
 def _may_keep(text: str) -> bool:
     """Tell cheaply whether a line may hold something that `_KEPT` finds."""
     return (
-        "#" in text
+        ("#" in text and _NUMBERED.search(text) is not None)
         or "tatus" in text
         or "HTTP/" in text
         or ", line " in text
@@ -224,32 +194,12 @@ def _mask_shape(shape: str) -> str:
 def _mask_once(shape: str) -> str:
     # What was kept is found again: it holds the only digits that are not 0, and zeroes elsewhere make nothing new.
     parts = _KEPT.split(shape) if _may_keep(shape) else [shape]
-    parts[::2] = [_MASK.sub(_replace, part) if _MAY_VARY.search(part) else part for part in parts[::2]]
-    masked = _RUN.sub(VARIABLE, "".join(parts))
+    parts[::2] = [mask_words(part) if _MAY_VARY.search(part) else part for part in parts[::2]]
+    masked = "".join(parts)
+    if masked.count(VARIABLE) > 1:
+        masked = _RUN.sub(VARIABLE, masked)
     if len(masked) <= MASK_CHARS:
         return masked
     # Cut between words, so that no half word looks like something else.
     head, _, _ = masked[: MASK_CHARS - len(VARIABLE)].rpartition(" ")
     return _RUN.sub(VARIABLE, f"{head} {VARIABLE}" if head else VARIABLE)
-
-
-def _replace(match: re.Match[str]) -> str:
-    match match.lastgroup:
-        case "plain":
-            return match[0]
-        case "value" if says_event(match["value"]):  # `session: opened`, `host=down`
-            return match[0]
-        case "value":
-            return f"{match['label']}{match['assign']}{VARIABLE}"
-        case "word":
-            return _mask_word(match[0])
-        case _:
-            return VARIABLE
-
-
-def _mask_word(word: str) -> str:
-    """Keep the letters of `worker12` and `Travel2Service`; hide `x2k4j` and `a3f9c2d` whole."""
-    named = _NAMED.fullmatch(word)
-    if named is None or _HEX.fullmatch(word):
-        return VARIABLE
-    return f"{named[1]}{VARIABLE}{named[2] or ''}"

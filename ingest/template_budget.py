@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from domain.telemetry import LogEvent
 from domain.times import HOUR_US
-from ingest.template import VARIABLE, template_id
+from ingest.mask_words import VARIABLE
+from ingest.template import template_id
 
 OVERFLOW_TEXT = f"{VARIABLE} (of too many kinds of lines)"
 _OVERFLOW_ID = template_id(OVERFLOW_TEXT)

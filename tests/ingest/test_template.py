@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain.telemetry import Level
 from ingest.log_event import draft_log_event, with_templates
+from ingest.mask_words import mask_whole, mask_words
 from ingest.payload import Decoded
 from ingest.template import MASK_CHARS, _mask_shape, _may_keep, _settle, _shape, _zero, mask, template_id, template_of
 
@@ -75,6 +76,18 @@ def test_masking_is_pure_and_idempotent(line: str) -> None:
     assert mask(once) == once
     assert len(once) <= MASK_CHARS
     assert template_of(line)[1] == once == _mask_shape(_shape(line))
+
+
+REACHING = ["id", "id=", "user", '"host"', "ip:", "token", "x", "=", ":", "=7", ": 7", "12", "0x1f", "-5", "s", "ms,", "KB)", "bytes",
+    "Mon", "Mon,", "Jan", "(Dec", "Sep,", "7", "07:00:12,", "2024", "+0100", "10/Oct/2000:13:55:36", "<*>", "a@b", "\t", ""]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(REACHING + PIECES), max_size=12).map(" ".join) | lines)
+@settings(max_examples=1500, deadline=None)
+@example("at Sat Jul  2 07:00:12 2005 user = 7 ms")
+@example('{"user" : "bob", id: 5 bytes} Jan 5, 10:00 +0100 s')
+def test_words_alone_are_masked_as_in_their_line(line: str) -> None:
+    assert mask_words(_zero(line)) == mask_whole(_zero(line))
 
 
 @given(st.sampled_from(PIECES), st.sampled_from(PIECES), st.integers(1, 4000))
