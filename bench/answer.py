@@ -27,7 +27,7 @@ from bench.server import Server, start_server
 from cli.stack import ensure_stack
 from domain.telemetry import Level
 from domain.times import SECOND_US, Window
-from storage.database import Database
+from storage.database import QUERIES, Database
 from storage.telemetry import Telemetry
 
 ENVIRONMENT = "bench"
@@ -36,6 +36,11 @@ _SPAN_S = 3600
 _BROKEN_S = 60
 _BATCH = 5_000
 _TRACES_PER_BATCH = 500
+
+QUERIES["answer_event_counts"] = (
+    "SELECT service, template_id, level, COUNT(*), MIN(time_us), MAX(time_us) FROM log_event "
+    "WHERE environment = ? AND time_us >= ? AND time_us < ? GROUP BY service, template_id, level"
+)
 
 
 def log_batches(count: int, now: float, seed: int) -> Iterator[list[dict[str, Any]]]:
@@ -123,7 +128,7 @@ async def count_errors(data_dir: Path) -> float:
         now = int(time.time() * SECOND_US)
         began = time.perf_counter()
         window = Window(now - 2 * _SPAN_S * SECOND_US, now)
-        rows = await database.fetch("event_template_counts", (ENVIRONMENT, window.start_us, window.end_us))
+        rows = await database.fetch("answer_event_counts", (ENVIRONMENT, window.start_us, window.end_us))
         sum(row[3] for row in rows if row[2] >= Level.ERROR)
         assert await Telemetry(database).log_extent(ENVIRONMENT, window)
         return time.perf_counter() - began

@@ -15,7 +15,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
   (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0), (28, 'family_slots', 0),
-  (29, 'trace_lines', 0);
+  (29, 'trace_lines', 0), (30, 'ordered_lines', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -70,7 +70,7 @@ CREATE TABLE log_event (
   attributes MEDIUMTEXT NOT NULL,
   PRIMARY KEY (id, time_us),
   KEY by_seq (seq),
-  KEY by_time (environment, time_us),
+  KEY by_time (environment, time_us, id),
   KEY by_service (environment, service, level, time_us),
   KEY by_template (environment, template_id, time_us),
   KEY by_trace (trace_id)
@@ -86,7 +86,8 @@ CREATE TABLE log_count (
   count INT UNSIGNED NOT NULL,
   first_us BIGINT NOT NULL,
   last_us BIGINT NOT NULL,
-  PRIMARY KEY (environment, slot_us, service, template_id, level)
+  PRIMARY KEY (environment, slot_us, service, template_id, level),
+  KEY by_template (environment, template_id, slot_us)
 ) ENGINE=InnoDB;
 
 -- What each delivery brought of log lines, in a few rows: those who follow the ingest read these, not the lines.

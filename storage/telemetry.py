@@ -23,8 +23,9 @@ from domain.observed import (
     TracedLine,
     VersionLoad,
 )
-from domain.times import HOUR_US, SLOT_US, Window, floor_slot
+from domain.times import HOUR_US, Window, floor_slot
 from storage.database import Database, Row
+from storage.log_counts import LogCounts
 
 # A request trace's other spans start close to its entry; the margin keeps the look-up inside a few index pages.
 _TRACE_MARGIN_US = HOUR_US
@@ -185,25 +186,8 @@ class Telemetry:
         return {str(service): int(count) for service, count in rows}
 
     async def template_counts(self, environment: str, window: Window) -> list[TemplateCount]:
-        """Return how often each service wrote each template; exact, also where a window cuts through a slot."""
-        first, last = -(-window.start_us // SLOT_US) * SLOT_US, floor_slot(window.end_us)
-        if last <= first:
-            parts = [("event_template_counts", window)]
-        else:
-            parts = [
-                ("slot_template_counts", Window(first, last)),
-                ("event_template_counts", Window(window.start_us, first)),
-                ("event_template_counts", Window(last, window.end_us)),
-            ]
-        merged: dict[tuple[str, int, int], TemplateCount] = {}
-        for query, part in parts:
-            if part.end_us == part.start_us:
-                continue
-            for row in await self._database.fetch(query, _scope(environment, part)):
-                count = TemplateCount(str(row[0]), int(row[1]), int(row[2]), int(row[3]), int(row[4]), int(row[5]))
-                known = merged.get(count[:3])
-                merged[count[:3]] = count if known is None else _add_counts(known, count)
-        return sorted(merged.values())
+        """Return how often each service wrote each template; see storage/log_counts.py for windows that cut a slot."""
+        return await LogCounts(self._database).by_template(environment, window)
 
     async def level_buckets(self, environment: str, window: Window, bucket_us: int) -> list[LevelBucket]:
         """Return error lines and all lines per service and bucket (of whole slots), from the slot of the start on.
@@ -235,8 +219,8 @@ class Telemetry:
         ids = sorted(set(template_ids))
         if not ids:
             return {}
-        rows = await self._database.fetch("template_ever_before", (json.dumps(ids), environment, floor_slot(moment_us)))
-        return {int(i): int(first) for i, first in rows if int(first) < moment_us}
+        asked = (environment, environment, json.dumps(ids), moment_us)
+        return {int(i): int(first) for i, first in await self._database.fetch("templates_first_written", asked)}
 
     async def log_examples(
         self, environment: str, template_id: int, service: str, window: Window, limit: int
@@ -399,12 +383,4 @@ def _add_levels(one: LevelBucket, other: LevelBucket) -> LevelBucket:
     firsts = [first for first in (one.first_error_us, other.first_error_us) if first is not None]
     return one._replace(
         errors=one.errors + other.errors, lines=one.lines + other.lines, first_error_us=min(firsts, default=None)
-    )
-
-
-def _add_counts(one: TemplateCount, other: TemplateCount) -> TemplateCount:
-    return one._replace(
-        lines=one.lines + other.lines,
-        first_us=min(one.first_us, other.first_us),
-        last_us=max(one.last_us, other.last_us),
     )

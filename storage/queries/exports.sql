@@ -2,7 +2,7 @@
 
 -- name: export_logs
 SELECT e.time_us, e.service, e.level, e.message, t.text, e.node, e.trace_id, e.span_id, e.attributes, e.template_id, e.id
-FROM log_event AS e LEFT JOIN log_template AS t ON t.id = e.template_id
+FROM log_event AS e FORCE INDEX (by_time) LEFT JOIN log_template AS t ON t.id = e.template_id
 WHERE e.environment = ? AND e.time_us < ? AND e.time_us >= ? AND (e.time_us > ? OR e.id > ?)
 ORDER BY e.time_us, e.id LIMIT ?
 

@@ -49,16 +49,6 @@ SELECT service, COUNT(*), SUM(error), AVG(LN(1 + duration_us)), MIN(start_us), M
 FROM span WHERE environment = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us <= ? AND (kind IN (2, 5) OR parent_id = '')
 GROUP BY service
 
--- name: slot_template_counts
-SELECT c.service, c.template_id, c.level, SUM(c.count), MIN(c.first_us), MAX(c.last_us)
-FROM log_count AS c WHERE c.environment = ? AND c.slot_us >= ? AND c.slot_us < ?
-GROUP BY c.service, c.template_id, c.level
-
--- name: event_template_counts
-SELECT service, template_id, level, COUNT(*), MIN(time_us), MAX(time_us)
-FROM log_event WHERE environment = ? AND time_us >= ? AND time_us < ?
-GROUP BY service, template_id, level
-
 -- name: slot_level_buckets
 SELECT service, (slot_us DIV ?) AS bucket, SUM(IF(level >= 17, count, 0)), SUM(count), MIN(IF(level >= 17, first_us, NULL))
 FROM log_count WHERE environment = ? AND slot_us >= ? AND slot_us < ?
@@ -73,10 +63,13 @@ GROUP BY service, bucket
 SELECT t.id, t.text FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j
 STRAIGHT_JOIN log_template AS t ON t.id = j.id
 
--- name: template_ever_before
-SELECT j.id, MIN(c.first_us) FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j
-STRAIGHT_JOIN log_count AS c ON c.environment = ? AND c.template_id = j.id AND c.slot_us < ?
-GROUP BY j.id
+-- name: templates_first_written
+SELECT j.id, (
+  SELECT MIN(c.first_us) FROM log_count AS c FORCE INDEX (by_template)
+  WHERE c.environment = ? AND c.template_id = j.id AND c.slot_us = (
+    SELECT MIN(f.slot_us) FROM log_count AS f FORCE INDEX (by_template)
+    WHERE f.environment = ? AND f.template_id = j.id)) AS first_us
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS j HAVING first_us < ?
 
 -- name: log_examples
 SELECT id, time_us, service, level, template_id, node, trace_id, span_id, message, attributes
