@@ -17,6 +17,8 @@ from ingest.service import Delivery, Ingest, Receipt
 
 logger = logging.getLogger(__name__)
 
+_MINIMAL = "return=minimal"  # RFC 7240
+
 type Accept = Callable[[Delivery], Awaitable[Receipt]]
 type EnvironmentQuery = Annotated[str, Query(description="Environment of records that name none.")]
 type KeyHeader = Annotated[str, Header(alias="Idempotency-Key", description="Equal keys are one delivery sent twice.")]
@@ -37,16 +39,23 @@ class Refused:
 
 
 class Ask:
-    """A request whose body has not been read yet."""
+    """A request whose body has not been read yet. `bulk`: the reply to it holds no counts of what was new."""
 
     def __init__(
-        self, ingest: Ingest, request: Request, environment: str = "", idempotency_key: str = "", max_bytes: int = 0
+        self,
+        ingest: Ingest,
+        request: Request,
+        environment: str = "",
+        idempotency_key: str = "",
+        max_bytes: int = 0,
+        bulk: bool = False,
     ) -> None:
         self.content_type = request.headers.get("content-type", "")
         self._max_bytes = min(max_bytes or ingest.max_body_bytes, ingest.max_body_bytes)
         self._request = request
         self._environment = environment
         self._idempotency_key = idempotency_key
+        self._bulk = bulk or _MINIMAL in request.headers.get("prefer", "")
 
     async def read(self) -> Delivery:
         """Read the body; raises PayloadTooLarge as soon as it is known to be larger than the bound."""
@@ -64,6 +73,7 @@ class Ask:
             content_encoding=self._request.headers.get("content-encoding", ""),
             environment=self._environment,
             idempotency_key=self._idempotency_key,
+            bulk=self._bulk,
         )
 
     async def deliver(self, accept: Accept) -> Receipt | Refused:

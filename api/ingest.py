@@ -31,7 +31,7 @@ def _add_otlp(router: APIRouter, ingest: Ingest) -> None:
         request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
     ) -> Response:
         """Take OTLP logs, protobuf or JSON."""
-        delivery = Ask(ingest, request, environment, idempotency_key)
+        delivery = Ask(ingest, request, environment, idempotency_key, bulk=True)
         return await _answer_otlp(delivery, ingest.accept_otlp_logs, LOGS)
 
     @router.post("/v1/traces")
@@ -39,7 +39,7 @@ def _add_otlp(router: APIRouter, ingest: Ingest) -> None:
         request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
     ) -> Response:
         """Take OTLP spans, protobuf or JSON."""
-        delivery = Ask(ingest, request, environment, idempotency_key)
+        delivery = Ask(ingest, request, environment, idempotency_key, bulk=True)
         return await _answer_otlp(delivery, ingest.accept_otlp_traces, TRACES)
 
     @router.post("/v1/metrics")
@@ -47,7 +47,7 @@ def _add_otlp(router: APIRouter, ingest: Ingest) -> None:
         request: Request, environment: EnvironmentQuery = "", idempotency_key: KeyHeader = ""
     ) -> Response:
         """Take OTLP metrics, protobuf or JSON."""
-        delivery = Ask(ingest, request, environment, idempotency_key)
+        delivery = Ask(ingest, request, environment, idempotency_key, bulk=True)
         return await _answer_otlp(delivery, ingest.accept_otlp_metrics, METRICS)
 
 

@@ -35,7 +35,7 @@ def _add_datadog(router: APIRouter, ingest: Ingest) -> None:
         async def accept(delivery: Delivery) -> Receipt:
             return await ingest.accept("logs", form, delivery, partial(datadog.decode_logs, defaults))
 
-        receipt = await Ask(ingest, request, environment, idempotency_key).deliver(accept)
+        receipt = await Ask(ingest, request, environment, idempotency_key, bulk=True).deliver(accept)
         if isinstance(receipt, Refused):
             return _datadog_error(receipt.status, [receipt.told], receipt.headers)
         if took_nothing(receipt):
@@ -65,7 +65,7 @@ def _add_prometheus(router: APIRouter, ingest: Ingest) -> None:
         async def accept(delivery: Delivery) -> Receipt:
             return await ingest.accept("metrics", "prometheus", delivery, prometheus.decode_metrics)
 
-        ask = Ask(ingest, request, environment, idempotency_key)
+        ask = Ask(ingest, request, environment, idempotency_key, bulk=True)
         receipt = await ask.deliver(accept)
         if isinstance(receipt, Refused):
             return Response(receipt.told, receipt.status, receipt.headers, "text/plain")

@@ -114,6 +114,7 @@ class OtlpGrpc:
             content_type=PROTOBUF,
             environment=said.get("environment", ""),
             idempotency_key=said.get("idempotency-key", ""),
+            bulk=True,
         )
 
     async def _check_key(self, said: dict[str, str]) -> None:

@@ -189,6 +189,7 @@ class KafkaSource:
             content_encoding=headers.get("content-encoding", ""),
             environment=headers.get("environment", self._environment),
             idempotency_key=place,
+            bulk=True,
         )
 
     def _refuse(self, message: Any, form: Form, delivery: Delivery, reason: str) -> None:

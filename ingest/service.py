@@ -64,6 +64,7 @@ class Delivery:
     """A request's body and what its headers and its address say of it.
 
     `patience` is how many seconds its sender waits for what became of it once it is safe; None: as the settings say.
+    `bulk`: the reply to it says no more than that it is safe, so that it need not wait for the database.
     """
 
     body: bytes
@@ -72,6 +73,7 @@ class Delivery:
     environment: str = ""
     idempotency_key: str = ""
     patience: float | None = None
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Ingest:
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
         letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded) if decoded.refused else ""
         # Telemetry first: it is safe in the spool also while the database is away, which agent traces wait for.
-        done = await self._sink.take(batch, delivery.patience) if decoded.records else None
+        done = await self._sink.take(batch, delivery.patience, delivery.bulk) if decoded.records else None
         accepted, duplicate = await self._store_agent_records(decoded)
         errors = tuple(decoded.errors)
         if done is None:

@@ -180,7 +180,7 @@ class SyslogServer:
     async def _deliver(self, frames: Sequence[Frame], source: Source) -> Receipt | None:
         """Store frames, for as long as that takes; None if they can never be stored."""
         # The key makes a try whose answer was lost count once. Messages have no identity of their own.
-        delivery = Delivery(encode_frames(frames), idempotency_key=uuid.uuid4().hex)
+        delivery = Delivery(encode_frames(frames), idempotency_key=uuid.uuid4().hex, bulk=True)
         tries = refusals = 0
         while True:
             try:

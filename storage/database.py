@@ -8,6 +8,7 @@ asynchronous side of the driver hands the next caller the cancelled one's rows).
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import threading
@@ -27,6 +28,7 @@ import contextlib
 
 import mariadb
 import msgspec
+from mariadb.impl.client import sync_client
 from mariadb.impl.client.sync_client import SyncClient
 
 type Row = tuple[Any, ...]
@@ -41,6 +43,7 @@ _REFUSED = {1048, 1264, 1265, 1292, 1366, 1406, 1690, 4025}
 _NO_FILES = {1148, 4166}  # LOAD DATA LOCAL is switched off there
 _TRIES = 6
 _BULK = 1000
+_READ_BYTES = 1024 * 1024
 _PART = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -111,7 +114,23 @@ def _ensure_space(client: SyncClient, needed: int) -> None:
         client._recv_buf_capacity = len(client._recv_buf)
 
 
+class _LargeReads(io.BufferedReader):
+    """A file that is read a megabyte at a time, whatever is asked for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(_READ_BYTES)
+
+
+def _open_largely(path: str, mode: str) -> _LargeReads:
+    """Open a file that the driver sends to the server.
+
+    It would send it in pieces of 16 KiB. Each costs a turn with all that runs in Python, so that the server waits.
+    """
+    return _LargeReads(io.FileIO(path, mode.removesuffix("b")))
+
+
 SyncClient._ensure_space = _ensure_space
+sync_client.open = _open_largely  # in its module, the name means ours
 
 
 class Transaction:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from domain.errors import StorageRefused
 from domain.telemetry import Alert
 from storage.batch import Batch, Kind, PreparedBatch, make_alert_row, prepare
@@ -48,10 +50,11 @@ class Written:
 class Sink(Protocol):
     """Where deliveries go: `take` returns once a batch is safe, whatever is killed afterwards."""
 
-    async def take(self, batch: Batch, patience: float | None = None) -> Written:
+    async def take(self, batch: Batch, patience: float | None = None, bulk: bool = False) -> Written:
         """Keep a batch, all of it or nothing. Raises StorageError: then nothing is kept, and it may be sent again.
 
         `patience`: seconds to wait for what became of a batch that is safe already, where its sender waits less long.
+        `bulk`: its sender does not ask what became of it, only that it is safe.
         """
 
     async def latest_seq(self) -> int:
@@ -74,7 +77,7 @@ class IngestStore:
         self._known: set[int] = set()
         self.last_seq = 0
 
-    async def take(self, batch: Batch, patience: float | None = None) -> Written:
+    async def take(self, batch: Batch, patience: float | None = None, bulk: bool = False) -> Written:
         """Store a batch, all of it or nothing; return when it is committed. Raises StorageError."""
         return await self.write(await asyncio.to_thread(prepare, batch))
 
@@ -122,12 +125,12 @@ def _write_all(
     tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]], templates: Mapping[int, tuple[int, str]]
 ) -> list[Written]:
     last = first = int(tx.fetch("ingest_lock_clock")[0][0])
-    written: dict[tuple[str, str, str], Written] = {}
+    written = _find_earlier(tx, [batch for batch, _ in batches])
     told: list[Written] = []
     fresh: list[tuple[PreparedBatch, int]] = []
     for batch, at_least in batches:
         key = (batch.environment, batch.kind, batch.key)
-        earlier = written.get(key) or _find_earlier(tx, batch)
+        earlier = written.get(key)
         if earlier is not None:
             told.append(Written(earlier.seq, 0, earlier.accepted + earlier.duplicate, retry=True, ids=batch.ids))
             continue
@@ -158,12 +161,13 @@ def _exactly(one: Written, accepted: Mapping[int, int]) -> Written:
     return Written(one.seq, accepted[one.seq], one.accepted - accepted[one.seq], ids=one.ids)
 
 
-def _find_earlier(tx: Transaction, batch: PreparedBatch) -> Written | None:
-    found = tx.fetch("ingest_find_batch", (batch.environment, batch.kind, batch.key))
-    if not found:
-        return None
-    seq, accepted, duplicate, _ = found[0]
-    return Written(int(seq), int(accepted), int(duplicate))
+def _find_earlier(tx: Transaction, batches: Iterable[PreparedBatch]) -> dict[tuple[str, str, str], Written]:
+    """Return what is in the ledger of these batches, by environment, kind and key."""
+    keys = msgspec.json.encode([(batch.environment, batch.kind, batch.key) for batch in batches])
+    return {
+        (environment, kind, key): Written(int(seq), int(accepted), int(duplicate))
+        for environment, kind, key, seq, accepted, duplicate in tx.fetch("ingest_find_batches", (keys.decode(),))
+    }
 
 
 def _write_logs(tx: Transaction, batches: Sequence[tuple[PreparedBatch, int]]) -> None:

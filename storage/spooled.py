@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from domain.errors import StorageBusy, StorageError, StorageUnavailable
 from domain.times import SECOND_US
@@ -31,6 +32,8 @@ from storage.spool import read_position
 logger = logging.getLogger(__name__)
 
 _HELD_RECORDS = 30_000  # kept in memory as rows; others are read from the disk when it is their turn
+_FEW_RECORDS = 500  # so few on their way are in the database at once: also bulk deliveries wait for them
+_MANY_RECORDS = 20_000  # with so many on their way, bulk deliveries wait for their turn: their senders slow down
 _DELIVERIES = 200_000
 _ADOPT_SECONDS = 3.0
 _STOP_SECONDS = 10.0
@@ -71,11 +74,12 @@ class SpooledStore:
         self._queue: list[tuple[Waiting, bytes]] = []
         self._appending: list[tuple[Waiting, bytes]] = []
         self._queued = asyncio.Event()
+        self._eased: asyncio.Future[None] | None = None
         self._damaged = self._torn = 0
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    async def take(self, batch: Batch, patience: float | None = None) -> Written:
+    async def take(self, batch: Batch, patience: float | None = None, bulk: bool = False) -> Written:
         """Keep a batch durably; raises StorageFull without room on the disk, StorageBusy where the spool is full."""
         if self._own is None:
             return await self._store.take(batch)
@@ -84,9 +88,8 @@ class SpooledStore:
             return await self._store.write(prepared)
         waiting, retry = self._enqueue(prepared, frame, Head.of(batch))
         await asyncio.shield(waiting.durable)
-        written = await self._answer(
-            waiting, self._wait_seconds if patience is None else min(patience, self._wait_seconds)
-        )
+        seconds = self._wait_seconds if patience is None else min(patience, self._wait_seconds)
+        written = await (self._ease(waiting, seconds) if bulk else self._answer(waiting, seconds))
         if written is None:
             written = Written(waiting.sequence, waiting.head.records, 0, ids=prepared.ids, spooled=True)
         if retry and not written.refused:
@@ -125,6 +128,22 @@ class SpooledStore:
         done, _ = await asyncio.wait({waiting.answer}, timeout=seconds)
         return waiting.answer.result() if done else None
 
+    async def _ease(self, waiting: Waiting, seconds: float) -> Written | None:
+        """The same for a bulk delivery: it waits only while little is on its way, or very much.
+
+        So the sender and the database work at the same time, however few connections it sends over, and the sender is slowed
+        down before rows have to be read from the disk again.
+        """
+        on_their_way = sum(lane.records for lane in self._drain.lanes)
+        if on_their_way <= _FEW_RECORDS:
+            return await self._answer(waiting, seconds)
+        if on_their_way > _MANY_RECORDS and not self._drain.problem:
+            if self._eased is None:
+                self._eased = asyncio.get_running_loop().create_future()
+            either: set[asyncio.Future[Any]] = {self._eased, waiting.answer}
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.answer.result() if waiting.answer.done() else None
+
     async def _append_forever(self, lane: Lane) -> None:
         while True:
             await self._queued.wait()
@@ -160,6 +179,9 @@ class SpooledStore:
     def _forget(self, waiting: Waiting) -> None:
         if self._waiting.get(waiting.head.delivery) is waiting:
             del self._waiting[waiting.head.delivery]
+        if self._eased is not None and sum(lane.records for lane in self._drain.lanes) <= _MANY_RECORDS:
+            self._eased.set_result(None)
+            self._eased = None
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

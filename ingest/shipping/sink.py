@@ -77,6 +77,7 @@ class HttpSink:
             "Content-Encoding": "zstd",
             "User-Agent": "causegraph-ship",
             "X-API-Key": api_key,
+            "Prefer": "return=minimal",
         }
         self._ca_file = ca_file
         self._connection: http.client.HTTPConnection | None = None

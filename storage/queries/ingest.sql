@@ -7,8 +7,14 @@ UPDATE ingest_clock SET seq = ? WHERE id = 1
 -- name: ingest_read_clock
 SELECT seq FROM ingest_clock WHERE id = 1
 
--- name: ingest_find_batch
-SELECT seq, accepted, duplicate, rejected FROM ingest_batch WHERE environment = ? AND kind = ? AND batch_key = ?
+-- name: ingest_find_batches
+SELECT b.environment, b.kind, b.batch_key, b.seq, b.accepted, b.duplicate
+FROM JSON_TABLE(?, '$[*]' COLUMNS (
+  environment VARCHAR(65) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]' ERROR ON ERROR,
+  kind VARCHAR(17) CHARACTER SET ascii COLLATE ascii_bin PATH '$[1]' ERROR ON ERROR,
+  batch_key CHAR(65) CHARACTER SET ascii COLLATE ascii_bin PATH '$[2]' ERROR ON ERROR)) AS j
+STRAIGHT_JOIN ingest_batch AS b
+  ON b.environment = j.environment AND b.kind = j.kind AND b.batch_key = j.batch_key
 
 -- name: ingest_add_batch
 INSERT INTO ingest_batch (seq, environment, kind, batch_key, received_us, accepted, duplicate, rejected)

@@ -28,6 +28,7 @@ ADDED = {
     "t_read": "SELECT n FROM counter ORDER BY id",
     "t_id": "SELECT CONNECTION_ID()",
     "t_kill": "KILL ?",
+    "t_load": "LOAD DATA LOCAL INFILE ? INTO TABLE counter",
     "t_missing": "SELECT * FROM there_is_no_such_table",
     "t_sleep": "SELECT SLEEP(?)",
     "t_large": f"WITH RECURSIVE {_NUMBERS} SELECT n, REPEAT('x', 1000) FROM numbers",  # noqa: S608
@@ -202,6 +203,22 @@ async def test_a_large_answer_is_read_without_copying_it_again_and_again(
     rows = await own.fetch("t_large")
     assert [row[0] for row in rows] == list(range(1, 901)) and {row[1] for row in rows} == {"x" * 1000}
     assert 0 < sum(copied) < 2_500_000  # the driver's own way copies 28 MB
+
+
+async def test_rows_are_loaded_in_few_pieces(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = []
+    write = SyncClient.write_payload
+
+    def watch(client: SyncClient, payload: bytearray, packet_type: str = "", reset_sequence: bool = True) -> None:
+        pieces.append(len(payload))
+        write(client, payload, packet_type, reset_sequence)
+
+    monkeypatch.setattr(SyncClient, "write_payload", watch)
+    content = "".join(f"{n}\t{n}\n" for n in range(3, 200_003)).encode()
+    assert await own.transaction(lambda tx: tx.load_rows("t_load", content)) == 200_000
+    assert (await own.fetch("t_read"))[2:] == [(n,) for n in range(3, 200_003)]
+    large = [size for size in pieces if size > 1000]
+    assert sum(large) > len(content) > 2_000_000 and len(large) <= 3  # the driver's own way sends 163
 
 
 async def test_an_error_in_the_middle_of_an_answer_comes_out_as_ours(own: Database) -> None:

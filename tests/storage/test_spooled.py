@@ -13,6 +13,7 @@ import pytest
 from domain.errors import NotFound, StorageBusy, StorageError, StorageFull, StorageUnavailable
 from domain.telemetry import Change, Level, LogEvent
 from storage import spool as spool_module
+from storage import spooled as spooled_module
 from storage.batch import Batch, PreparedBatch
 from storage.database import QUERIES, Database
 from storage.dead_letters import DeadLetter, DeadLetters
@@ -31,9 +32,12 @@ class Moody(IngestStore):
         self.error: StorageError | None = None
         self.error_for = ""
         self.tried = 0
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def write_all(self, batches: Sequence[tuple[PreparedBatch, int]]) -> list[Written]:
         self.tried += 1
+        await self.open.wait()
         if self.error is not None and (not self.error_for or any(b.key == self.error_for for b, _ in batches)):
             raise self.error
         return await super().write_all(batches)
@@ -90,6 +94,40 @@ async def test_a_delivery_is_counted_exactly_and_a_retry_changes_nothing(
     assert await stored(database, environment) == ["a 0", "a 1"]
     straight = await spooled.take(logs(environment, "b"))
     assert (straight.accepted, straight.spooled) == (2, False)
+
+
+async def test_bulk_deliveries_wait_for_the_database_only_while_little_is_on_its_way_or_very_much(
+    store: Moody, database: Database, environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooled_module, "_FEW_RECORDS", 3)
+    monkeypatch.setattr(spooled_module, "_MANY_RECORDS", 6)
+    spooled = build(store, tmp_path, wait_seconds=60.0)
+    async with asyncio.timeout(50), spooled.running():
+        one = await spooled.take(logs(environment, "a"), bulk=True)
+        assert (one.accepted, one.spooled) == (2, False)
+        store.open.clear()
+        few = asyncio.create_task(spooled.take(logs(environment, "few"), bulk=True))
+        while spooled.status().records < 2:
+            await asyncio.sleep(0.01)
+        some = [await spooled.take(logs(environment, f"some {n}"), bulk=True) for n in range(2)]
+        assert [(told.accepted, told.spooled) for told in some] == [(2, True)] * 2
+        again = await spooled.take(logs(environment, "some 1"), bulk=True)
+        assert (again.accepted, again.duplicate, again.spooled) == (0, 2, True)
+        many = asyncio.create_task(spooled.take(logs(environment, "many"), bulk=True))
+        while spooled.status().records < 8:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert not (few.done() or many.done())
+        store.open.set()
+        await asyncio.gather(few, many)
+        # What a sender waits for ends when the database is known to be away.
+        store.error = StorageUnavailable("away")
+        held = await asyncio.gather(*(spooled.take(logs(environment, f"held {n}"), bulk=True) for n in range(9)))
+        assert all(told.spooled for told in held)
+        store.error = None
+        while spooled.status().deliveries:
+            await asyncio.sleep(0.01)
+    assert len(await stored(database, environment)) == 2 * (5 + 9)
 
 
 async def test_while_the_database_is_away_the_spool_holds_and_then_drains_in_order(
