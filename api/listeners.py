@@ -141,7 +141,7 @@ async def _logged(name: str, run: Callable[[asyncio.Event], Awaitable[None]], st
 def _keep_bad_message(services: Services, bad: BadMessage) -> None:
     kind = bad.form.removeprefix("otlp_")
     environment = bad.environment or DEFAULT_ENVIRONMENT
-    letter = DeadLetter("", 0, "records", kind, f"kafka {bad.place}", environment, 1, 1, (bad.reason[:500],))
+    letter = DeadLetter("", 0, "records", kind, f"kafka {bad.form} {bad.place}", environment, 1, 1, (bad.reason[:500],))
     services.dead_letters.keep(letter, bad.body)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import msgspec
 from blake3 import blake3
 
 from domain.errors import PayloadError
@@ -13,8 +14,8 @@ from domain.settings import Settings
 from domain.telemetry import Alert
 from ingest import json_records, monitors, paging
 from ingest.mapped_alerts import cloudevents_id, decode_cloudevents, read_cloudevents, read_mappings
-from ingest.payload import Decoded
-from ingest.service import Decode
+from ingest.mended_json import read_json
+from ingest.payload import Decode, Decoded
 from ingest.signatures import GRAFANA, PAGERDUTY, SENTRY, Scheme
 
 _BUILT_IN = (*json_records.ALERT_SOURCES, "pagerduty", "opsgenie", "datadog", "sentry", "cloudevents")
@@ -98,6 +99,8 @@ def with_payload(decode: Decode, digest: str) -> Decode:
     def decode_with_payload(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Alert]:
         decoded: Decoded[Alert] = decode(body, content_type, environment, now_us)
         decoded.records = [replace(alert, payload=digest) for alert in decoded.records]
+        if decoded.rejected and not decoded.refused:
+            decoded.refused.append(msgspec.json.encode(read_json(body)))
         return decoded
 
     return decode_with_payload

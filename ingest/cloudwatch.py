@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ def decode_alarm(body: bytes, content_type: str, environment: str, now_us: int) 
     try:
         changed_us = parse_time_us(said.get("StateChangeTime", ""))
     except (ValueError, OverflowError) as exc:
-        decoded.reject(f"alarm: StateChangeTime: {exc}")
+        decoded.refuse(f"alarm: StateChangeTime: {exc}", said)
         return decoded
     if state == "OK":
         decoded.undated.add(0)  # it speaks of the alarm that is open
@@ -119,7 +120,7 @@ def decode_firehose(max_bytes: int, body: bytes, content_type: str, environment:
             left -= len(data)
             _take_subscriptions(decoded, data, environment, now_us)
         except PayloadError as exc:
-            decoded.reject(f"record {number}: {exc}")
+            decoded.refuse(f"record {number}: {exc}", {"records": [record]})
     return with_templates(decoded)
 
 
@@ -161,7 +162,11 @@ def _take_subscriptions(decoded: Decoded[LogDraft], data: bytes, environment: st
             try:
                 decoded.records.append(_draft(event, group, stream, reader, environment, now_us))
             except ValueError as exc:
-                decoded.reject(f"{group}, event {number}: {exc}")
+                decoded.refuse_as(f"{group}, event {number}: {exc}", partial(_alone, said, event))
+
+
+def _alone(said: Mapping[str, Any], event: Any) -> dict[str, Any]:
+    return {**said, "logEvents": [event]}
 
 
 def _draft(event: Any, group: str, stream: str, reader: LineReader, environment: str, now_us: int) -> LogDraft:

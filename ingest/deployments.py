@@ -67,7 +67,8 @@ def check_github_signature(secret: str, body: bytes, signature: str) -> None:
 
 def decode_github(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Change]:
     """Return the change of a `deployment` or `deployment_status` event. Raises PayloadError."""
-    event = _validate(_GitHubEvent, _json(body))
+    given = _json(body)
+    event = _validate(_GitHubEvent, given)
     deployment = event.deployment
     said = deployment.payload if isinstance(deployment.payload, dict) else {}
     service = said.get("service")
@@ -89,7 +90,7 @@ def decode_github(body: bytes, content_type: str, environment: str, now_us: int)
             ),
         )  # fmt: skip
     except ValueError as exc:
-        decoded.reject(f"deployment: {exc}")
+        decoded.refuse(f"deployment: {exc}", given)
         return decoded
     decoded.records.append(change)
     return decoded
@@ -172,7 +173,7 @@ def decode_argocd(body: bytes, content_type: str, environment: str, now_us: int)
             ),
         )  # fmt: skip
     except ValueError as exc:
-        decoded.reject(f"application: {exc}")
+        decoded.refuse(f"application: {exc}", given)
         return decoded
     decoded.records.append(change)
     return decoded

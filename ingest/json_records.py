@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -315,7 +316,8 @@ def decode_topology(body: bytes, content_type: str, environment: str) -> Decoded
             valid_to_us=given.valid_to,
         )
 
-    return _decode(given.edges, edge, noun="edge", alone=False)
+    around = value if isinstance(value, dict) else {}
+    return _decode(given.edges, edge, noun="edge", keep_as=lambda raw: {**around, "edges": [raw]})
 
 
 def decode_alerts(source: str, body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[Alert]:
@@ -338,7 +340,7 @@ def _decode_alert_groups(groups: Iterable[Any], environment: str) -> Decoded[Ale
     decoded: Decoded[Alert] = Decoded()
     for raw in groups:
         if isinstance(raw, Unreadable):
-            decoded.reject(raw.reason)
+            decoded.refuse(raw.reason, raw)
             continue
         try:
             group = _AlertGroupIn.model_validate(raw)
@@ -350,14 +352,14 @@ def _decode_alert_groups(groups: Iterable[Any], environment: str) -> Decoded[Ale
         def alert(item: Any, source: str = source) -> Alert:
             return _grouped_alert(item, environment, source)
 
-        part = _decode(group.alerts, alert, noun="alert", alone=False)
-        decoded.records += part.records
-        decoded.rejected += part.rejected
-        for reason in part.errors:
-            decoded.note(reason)
+        _decode(group.alerts, alert, "alert", partial(_alert_alone, raw), decoded)
         if group.truncatedAlerts > 0:
             decoded.note(f"the sender left out {group.truncatedAlerts} alerts of this group (truncatedAlerts)")
     return decoded
+
+
+def _alert_alone(group: Mapping[str, Any], item: Any) -> dict[str, Any]:
+    return {**group, "alerts": [item]}
 
 
 def _grouped_alert(raw: Any, environment: str, source: str) -> Alert:
@@ -412,13 +414,17 @@ def _said(values: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 
 def _decode[R](
-    records: Iterable[Any], read: Callable[[Any], R], noun: str = "record", *, alone: bool = True
+    records: Iterable[Any],
+    read: Callable[[Any], R],
+    noun: str = "record",
+    keep_as: Callable[[Any], Any] = lambda raw: raw,
+    decoded: Decoded[R] | None = None,
 ) -> Decoded[R]:
-    """Read records one by one; those that cannot be are kept where they stand `alone`, and could be sent again so."""
-    decoded: Decoded[R] = Decoded()
+    """Read records one by one; `keep_as` makes of one that cannot be read what could be sent again by itself."""
+    decoded = Decoded() if decoded is None else decoded
     for number, raw in enumerate(records, 1):
         if isinstance(raw, Unreadable):
-            decoded.reject(raw.reason)
+            decoded.refuse(raw.reason, raw)
             continue
         try:
             decoded.records.append(read(raw))
@@ -428,10 +434,7 @@ def _decode[R](
             reason = f"{noun} {number}: {exc}"
         else:
             continue
-        if alone:
-            decoded.refuse(reason, raw)
-        else:
-            decoded.reject(reason)
+        decoded.refuse_as(reason, partial(keep_as, raw))
     return decoded
 
 

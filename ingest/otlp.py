@@ -118,7 +118,11 @@ def decode_metrics(
             continue
         place = (origin.environment, origin.service, origin.node, _instance(origin), name)
         for point in _data_points(metric, memory, place):
-            _take_points(decoded, origin, name, point, now_us)
+            try:
+                _take_points(decoded, origin, name, point, now_us)
+            except ValueError as exc:
+                one = _with_one_point(metric, point.message)
+                _refuse(decoded, f"metric {name}: {exc}", "scope_metrics", origin, scope, one)
     return decoded
 
 
@@ -160,13 +164,14 @@ def _refuse(
     count: int = 1,
 ) -> None:
     """Count a record that is not taken, and keep it as a request of its own, in JSON, while there is room for such."""
-    if not decoded.has_room:
-        decoded.reject(reason, count)
-        return
+    decoded.refuse_as(reason, lambda: _alone(scopes, origin, scope, record), count)
+
+
+def _alone(scopes: str, origin: _Origin, scope: str, record: Message | _Unreadable) -> dict[str, Any]:
     raw = record.raw if isinstance(record, _Unreadable) else MessageToDict(record)
     block = {"scope": {"name": scope}, _camel(_RECORDS[scopes]): [raw]}
     resource = {"resource": MessageToDict(origin.resource), _camel(scopes): [block]}
-    decoded.refuse(reason, {_camel(scopes.replace("scope", "resource")): [resource]}, count)
+    return {_camel(scopes.replace("scope", "resource")): [resource]}
 
 
 def _items(body: bytes, content_type: str, environment: str, request: Any, path: tuple[str, str]) -> _Items:
@@ -600,21 +605,28 @@ def _quantiles_of(counts: Sequence[int], bounds: Sequence[float], low: float, hi
     return found
 
 
+def _with_one_point(metric: Any, point: Message) -> Any:
+    """Return a metric that holds one of its data points alone."""
+    kind = metric.WhichOneof("data")
+    one = Metric(name=metric.name, unit=metric.unit)
+    for field, value in getattr(metric, kind).ListFields():
+        if field.name != "data_points":
+            setattr(getattr(one, kind), field.name, value)
+    getattr(one, kind).data_points.append(point)
+    return one
+
+
 def _take_points(decoded: Decoded[MetricPoint], origin: _Origin, name: str, point: _DataPoint, now_us: int) -> None:
     message = point.message
     if message.flags & _NO_VALUE:
         return
-    try:
-        if origin.problem:
-            raise ValueError(origin.problem)
-        if not all(math.isfinite(value) for _, value in point.values):
-            raise ValueError("its value is not a finite number")
-        attributes = _read_attributes(message.attributes)
-        environment = _environment(attributes) or origin.environment
-        time_us = _micros(message.time_unix_nano) or now_us
-    except ValueError as exc:
-        decoded.reject(f"metric {name}: {exc}")
-        return
+    if origin.problem:
+        raise ValueError(origin.problem)
+    if not all(math.isfinite(value) for _, value in point.values):
+        raise ValueError("its value is not a finite number")
+    attributes = _read_attributes(message.attributes)
+    environment = _environment(attributes) or origin.environment
+    time_us = _micros(message.time_unix_nano) or now_us
     if not message.time_unix_nano:
         decoded.undated.add(len(decoded.records))
     source, destination = _name(attributes, "source"), _name(attributes, "destination")

@@ -15,6 +15,9 @@ from domain.errors import PayloadError, UnsupportedMediaType
 from ingest.mended_json import read_json
 from tracing.events import Event
 
+# body, Content-Type, environment of records that name none, time of arrival
+type Decode = Callable[[bytes, str, str, int], Decoded[Any]]
+
 MAX_ERRORS = 20
 _REFUSED_BYTES = 1024 * 1024
 
@@ -46,8 +49,15 @@ class Decoded[R]:
 
     def refuse(self, reason: str, raw: Any, count: int = 1) -> None:
         """Count a record that is not taken (`count` where it holds several), and keep it as it was sent."""
+        self.refuse_as(reason, lambda: raw, count)
+
+    def refuse_as(self, reason: str, make: Callable[[], Any], count: int = 1) -> None:
+        """Count a record that is not taken, and keep what `make` makes of it; it is not asked where there is no room."""
         self.reject(reason, count)
-        record = msgspec.json.encode(raw)
+        if not self.has_room:
+            return
+        raw = make()
+        record = raw.line if isinstance(raw, Unreadable) else msgspec.json.encode(raw)
         self._refused_bytes += len(record)
         if self.has_room:
             self.refused.append(record)
@@ -70,9 +80,10 @@ def media_type(content_type: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that is not JSON, and why."""
+    """A line that is not JSON, and why."""
 
     reason: str
+    line: bytes
 
 
 def _read_line(number: int, line: bytes) -> Any:
@@ -86,7 +97,7 @@ def _readable_line(number: int, line: bytes) -> Any:
     try:
         return _read_line(number, line)
     except PayloadError as exc:
-        return Unreadable(str(exc))
+        return Unreadable(str(exc), line)
 
 
 def parse_json(body: bytes, content_type: str = "", each_line: Callable[[int, bytes], Any] = _read_line) -> Any:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict, Parse, ParseError  # type: ignore[import-untyped]  # ships no types
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from domain.errors import PayloadError, UnsupportedMediaType
@@ -20,6 +22,7 @@ from ingest.fields import clean_attributes, clean_environment, clean_name
 from ingest.payload import Decoded, media_type
 from ingest.prometheus_messages import WriteRequest, WriteRequestV2
 
+PROTOBUF = "application/x-protobuf"
 V2 = "io.prometheus.write.v2.request"
 _V1 = "prometheus.writerequest"
 
@@ -57,21 +60,48 @@ def decode_metrics(body: bytes, content_type: str, environment: str, now_us: int
                 raise ValueError(labels)
             origin = _Origin(labels, environment)
         except ValueError as exc:
-            decoded.reject(f"series {number}: {exc}", max(1, held))
+            decoded.refuse_as(f"series {number}: {exc}", partial(_alone, labels, series), max(1, held))
             continue
+        misdated = 0
         for name, value, timestamp in _values(origin.name, series):
             if not math.isfinite(value):
                 continue
-            if not 0 <= timestamp * 1000 <= LATEST_US:
-                decoded.reject(f"series {number} ({origin.name}): its time lies before 1970 or after 2262")
-                continue
-            decoded.records.append(origin.point(name, value, timestamp * 1000))
+            if _is_dated(timestamp):
+                decoded.records.append(origin.point(name, value, timestamp * 1000))
+            else:
+                misdated += 1
+        if misdated:
+            reason = f"series {number} ({origin.name}): {misdated} points lie before 1970 or after 2262"
+            decoded.refuse_as(reason, partial(_alone, labels, series, misdated=True), misdated)
     return decoded
+
+
+def _alone(labels: Mapping[str, str] | str, series: Any, *, misdated: bool = False) -> dict[str, Any]:
+    """Return a series as a write request of version 1 in JSON; `misdated` leaves out what has a time that can be."""
+    said = MessageToDict(series, preserving_proto_field_name=True)
+    known = {} if isinstance(labels, str) else labels
+    found: dict[str, Any] = {"labels": [{"name": name, "value": value} for name, value in known.items()]}
+    for kind in ("samples", "histograms"):
+        found[kind] = [one for one in said.get(kind, []) if not misdated or not _is_dated(int(one.get("timestamp", 0)))]
+    return {"timeseries": [found]}
+
+
+def _is_dated(milliseconds: int) -> bool:
+    return 0 <= milliseconds * 1000 <= LATEST_US
+
+
+def decode_kept(body: bytes, content_type: str, environment: str, now_us: int) -> Decoded[MetricPoint]:
+    """Return the points of a write request that is kept as JSON."""
+    try:
+        message = Parse(body, WriteRequest(), ignore_unknown_fields=True)
+    except (ParseError, UnicodeDecodeError, RecursionError) as exc:
+        raise PayloadError(f"The body is not a remote write message in JSON: {exc}") from exc
+    return decode_metrics(message.SerializeToString(), PROTOBUF, environment, now_us)
 
 
 def is_v2(content_type: str) -> bool:
     """Say whether a body is of remote write 2.0, by its Content-Type; raises UnsupportedMediaType for what is neither."""
-    if media_type(content_type) != "application/x-protobuf":
+    if media_type(content_type) != PROTOBUF:
         raise UnsupportedMediaType("Send remote write as application/x-protobuf.")
     said = [part.strip().lower() for part in content_type.split(";")[1:]]
     proto = next((part.removeprefix("proto=").strip('"') for part in said if part.startswith("proto=")), _V1)

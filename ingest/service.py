@@ -6,23 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-import msgspec
 from blake3 import blake3
 
 from domain.errors import NotFound, StorageError
 from domain.settings import Settings
 from domain.telemetry import LogEvent
 from domain.times import MINUTE_US
-from ingest import datadog, json_records, otlp
+from ingest import json_records, otlp
 from ingest.bucket_memory import BucketMemory
 from ingest.compression import decompress
 from ingest.json_records import resolve_environment
 from ingest.log_rules import LogRules
-from ingest.payload import MAX_ERRORS, Decoded
+from ingest.payload import MAX_ERRORS, Decode, Decoded
+from ingest.replays import find_replay
 from ingest.template import MASK_VERSION
 from ingest.template_budget import TemplateBudget
 from ingest.topology_files import decode_topology_file
@@ -36,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 # Equal bodies are one delivery sent twice, unless their records carry no time: then only for so long.
 _UNDATED_RETRY_US = 10 * MINUTE_US
-
-# body, Content-Type, environment of records that name none, time of arrival
-type Decode = Callable[[bytes, str, str, int], Decoded[Any]]
 
 _FIELDS: dict[Kind, str] = {
     "logs": "logs",
@@ -116,6 +113,7 @@ class Ingest:
         self._dead_letters = dead_letters
         self._agent_traces = agent_traces
         self._buckets = BucketMemory()
+        self._alert_mappings = settings.alert_mappings
         self.max_body_bytes = settings.max_body_bytes
 
     async def accept_otlp_logs(self, delivery: Delivery) -> Receipt:
@@ -156,8 +154,12 @@ class Ingest:
 
     async def accept(self, kind: Kind, form: str, delivery: Delivery, decode: Decode) -> Receipt:
         """Take a delivery of another form: `decode` makes records of its body; equal bodies of one `form` are retries."""
+        return await self._take(kind, form, delivery, decode)
+
+    async def _take(self, kind: Kind, form: str, delivery: Delivery, decode: Decode, *, keep: bool = True) -> Receipt:
         decoded, batch = await asyncio.to_thread(self._decode, kind, form, delivery, decode)
-        letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded) if decoded.refused else ""
+        keep = keep and bool(decoded.refused)
+        letter = await asyncio.to_thread(self._keep_refused, form, batch, decoded) if keep else ""
         # Telemetry first: it is safe in the spool also while the database is away, which agent traces wait for.
         done = await self._sink.take(batch, delivery.patience, delivery.bulk) if decoded.records else None
         accepted, duplicate = await self._store_agent_records(decoded)
@@ -204,25 +206,14 @@ class Ingest:
         return Receipt(done.accepted, done.duplicate, done.refused, errors, done.seq, done.ids, done.spooled)
 
     async def _replay(self, letter: DeadLetter, body: bytes) -> Receipt:
-        form, _, more = letter.source.partition(" ")
-        delivery = Delivery(body, "application/x-ndjson", environment=letter.environment)
-        if form == "otlp":
-            return await self._replay_requests(letter.kind, delivery)
-        if form == "datadog":
-            decode = partial(datadog.decode_logs, msgspec.json.decode(more) if more else {})
-            return await self.accept("logs", letter.source, delivery, decode)
-        accept = {"logs": self.accept_logs, "changes": self.accept_changes, "events": self.accept_events}
-        if form == "json" and letter.kind in accept:
-            return await accept[letter.kind](delivery)
-        return await self.accept_alerts(delivery, letter.source)
-
-    async def _replay_requests(self, kind: str, delivery: Delivery) -> Receipt:
-        """Take OTLP requests, one a line; the receipt speaks of all of them."""
-        accept = {"logs": self.accept_otlp_logs, "traces": self.accept_otlp_traces, "metrics": self.accept_otlp_metrics}
-        receipts = [
-            await accept[kind](replace(delivery, body=line, content_type=otlp.JSON))
-            for line in delivery.body.splitlines()
-        ]
+        """Take refused records again, each body of theirs by itself; the receipt speaks of all of them."""
+        again = find_replay(letter.kind, letter.source, body, self._alert_mappings)
+        receipts = []
+        for content in again.bodies:
+            delivery = Delivery(content, again.content_type, environment=letter.environment)
+            kind = cast(Kind, letter.kind)
+            # What is refused again is in the letter already.
+            receipts.append(await self._take(kind, letter.source, delivery, again.decode, keep=False))
         return Receipt(
             accepted=sum(one.accepted for one in receipts),
             duplicate=sum(one.duplicate for one in receipts),

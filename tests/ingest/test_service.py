@@ -424,14 +424,29 @@ async def test_refused_items_of_datadog_can_be_taken_again(
     assert services == [("till",)]
 
 
-async def test_what_cannot_be_sent_again_alone_is_not_kept(ingest: Ingest, environment: str, tmp_path: Path) -> None:
+async def test_what_is_kept_of_many_refused_records_is_bounded(
+    ingest: Ingest, environment: str, tmp_path: Path
+) -> None:
     keeping = Ingest(ingest._sink, Settings(), DeadLetters(tmp_path))
-    receipt = await keeping.accept_topology(delivery(environment, {"edges": [{"source": "a"}]}))
-    assert (receipt.rejected, receipt.dead_letter) == (1, "")
     many = await keeping.accept_logs(delivery(environment, [line("x" * 60_000, timestamp="no") for _ in range(40)]))
     (letter,) = DeadLetters(tmp_path).find_all()
     assert (many.rejected, letter.records) == (40, 40)
     assert 10 < letter.kept < 20
+
+
+async def test_an_edge_that_was_refused_is_taken_once_it_is_mended(
+    ingest: Ingest, environment: str, tmp_path: Path
+) -> None:
+    letters = DeadLetters(tmp_path)
+    keeping = Ingest(ingest._sink, Settings(), letters)
+    edges = [{"source": "a"}, {"source": "b", "target": "c"}, {"target": "d"}]
+    receipt = await keeping.accept_topology(delivery(environment, {"edges": edges, "observed_by": "me"}))
+    assert counts(receipt) == (1, 0, 2)
+    (letter,) = letters.find_all()
+    assert counts(await keeping.replay(letter.id)) == (0, 0, 2)
+    assert letters.find_all() == [letter]
+    mended = letters.keep(letter, letters.read(letter.id)[1].replace(b'"source":"a"', b'"source":"a","target":"z"'))
+    assert counts(await keeping.replay(mended)) == (1, 0, 1)
 
 
 async def test_a_dead_delivery_is_taken_again_under_its_first_name(
