@@ -15,7 +15,7 @@ INSERT INTO schema_migration (version, name, applied_us) VALUES
   (17, 'trace_export', 0), (18, 'conversations', 0), (19, 'chat_runs', 0), (20, 'chat', 0),
   (21, 'review', 0), (22, 'model_opinions', 0), (23, 'shown_runs', 0), (24, 'touched_runs', 0),
   (25, 'log_arrivals', 0), (26, 'search', 0), (27, 'trace_stored', 0), (28, 'family_slots', 0),
-  (29, 'trace_lines', 0), (30, 'ordered_lines', 0);
+  (29, 'trace_lines', 0), (30, 'ordered_lines', 0), (31, 'slots_of_traces', 0);
 
 -- Times are microseconds since 1970 UTC. Names that come from telemetry compare byte by byte (utf8mb4_bin).
 -- `seq` is the number of the ingest batch that brought a row: it grows in commit order (see ingest_clock).
@@ -68,12 +68,14 @@ CREATE TABLE log_event (
   span_id VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   message MEDIUMTEXT NOT NULL,
   attributes MEDIUMTEXT NOT NULL,
+  trace_slot INT AS (time_us DIV 300000000) VIRTUAL,
+  trace_key INT UNSIGNED AS (CRC32(trace_id)) VIRTUAL,
   PRIMARY KEY (id, time_us),
   KEY by_seq (seq),
   KEY by_time (environment, time_us, id),
   KEY by_service (environment, service, level, time_us),
   KEY by_template (environment, template_id, time_us),
-  KEY by_trace (trace_id)
+  KEY by_trace_slot (trace_slot, trace_key)
 ) ENGINE=InnoDB
 PARTITION BY RANGE (time_us) (PARTITION later VALUES LESS THAN MAXVALUE);
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from domain.observed import ChangeRow, LogRow, OrchestratorRow
-from domain.times import Window, floor_slot
+from domain.times import DAY_US, Window, floor_slot
 from storage.database import Database, Row
 
 MOST = 2_000
 """Rows of one kind that are looked through, the newest."""
 
 _MOST_INCIDENTS = 1_000
+_TRACE_SLOT_US = 300_000_000  # of `log_event.trace_slot`
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +155,20 @@ class SearchStore:
         return [LogRow(*row) for row in rows]
 
     async def lines_of_trace(self, environment: str, window: Window, trace_id: str, limit: int) -> list[LogRow]:
-        """Return the lines of a request trace, the gravest first."""
-        asked = (trace_id, environment, window.start_us, window.end_us, limit)
-        return [LogRow(*row) for row in await self._database.fetch("search_lines_of_trace", asked)]
+        """Return the lines of a request trace, the gravest first: those of the last two days that it was at work."""
+        found: list[LogRow] = []
+        until = window.end_us
+        while (newest := await self.newest_line_us(environment, Window(window.start_us, until))) is not None:
+            day = Window(max(window.start_us, newest - DAY_US), newest + 1)
+            slots = json.dumps(list(range(day.start_us // _TRACE_SLOT_US, day.end_us // _TRACE_SLOT_US + 2)))
+            asked = (slots, trace_id, trace_id, environment, day.start_us, day.end_us, limit)
+            rows = [LogRow(*row) for row in await self._database.fetch("search_lines_of_trace", asked)]
+            done = bool(found)
+            found += rows
+            if done or day.start_us == window.start_us:
+                break
+            until = day.start_us
+        return sorted(found, key=lambda row: (-row.level, row.time_us, row.id))[:limit]
 
     async def request(self, environment: str, window: Window, trace_id: str) -> FoundRequest | None:
         """Return a request trace by its id."""

@@ -49,9 +49,11 @@ WHERE environment = ? AND time_us >= ? AND time_us < ? AND LOCATE(?, message) > 
 ORDER BY time_us DESC, id DESC LIMIT ?
 
 -- name: search_lines_of_trace
-SELECT id, time_us, service, level, template_id, node, trace_id, span_id, LEFT(message, 2000), ''
-FROM log_event FORCE INDEX (by_trace)
-WHERE trace_id = ? AND environment = ? AND time_us >= ? AND time_us < ? ORDER BY level DESC, time_us LIMIT ?
+SELECT e.id, e.time_us, e.service, e.level, e.template_id, e.node, e.trace_id, e.span_id, LEFT(e.message, 2000), ''
+FROM JSON_TABLE(?, '$[*]' COLUMNS (slot INT PATH '$' ERROR ON ERROR)) AS s
+STRAIGHT_JOIN log_event AS e FORCE INDEX (by_trace_slot) ON e.trace_slot = s.slot AND e.trace_key = CRC32(?)
+WHERE e.trace_id = ? AND e.environment = ? AND e.time_us >= ? AND e.time_us < ?
+ORDER BY e.level DESC, e.time_us, e.id LIMIT ?
 
 -- name: search_span_of_trace
 SELECT service, name, start_us, duration_us, error, LEFT(status_message, 500), span_id,
