@@ -1,7 +1,7 @@
 """Faults against an oracle of acknowledged ids: what was acknowledged is stored once, as in a run without faults.
 
-The receiver and MariaDB are killed at random, MariaDB stands still, the spool ends in unfinished frames, deliveries come
-twice, the sender's clock steps. FAULTS sets how many kills (100 and more for a bench run), FAULT_SEED repeats a run.
+The receiver and MariaDB are killed at random, the receiver also in the moment of an acknowledgement, MariaDB stands still,
+the spool ends in unfinished frames, deliveries come twice, the sender's clock steps. FAULTS sets how many kills (100 and more for a bench run), FAULT_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,15 @@ pytestmark = pytest.mark.long
 # By default the test ends after this time, on a machine too slow for all of its faults.
 SECONDS = float("inf") if "FAULTS" in os.environ else 120.0
 FAULTS = int(os.environ.get("FAULTS", "12"))
-KINDS = ("kill receiver", "kill receiver", "kill mariadb", "torn frame", "mariadb stands still", "kill both")
+KINDS = (
+    "kill receiver",
+    "kill on acknowledgement",
+    "kill mariadb",
+    "torn frame",
+    "mariadb stands still",
+    "kill both",
+    "kill on acknowledgement",
+)
 
 QUERIES["fault_messages"] = "SELECT message FROM log_event WHERE environment = ?"
 QUERIES["fault_counts"] = (
@@ -48,10 +56,16 @@ QUERIES["fault_counts"] = (
 
 
 class Oracle:
-    """Sends deliveries until each is acknowledged, some of them again, and keeps the bodies that were."""
+    """Sends deliveries until each is acknowledged, some of them again, and keeps the bodies that were.
 
-    def __init__(self, server: Serve, environment: str, seed: int, stop: threading.Event) -> None:
+    While the `fuse` is set, whoever hears first that a delivery is safe on the disk alone kills the receiver.
+    """
+
+    def __init__(
+        self, server: Serve, environment: str, seed: int, stop: threading.Event, fuse: threading.Event
+    ) -> None:
         self._server = server
+        self._fuse = fuse
         self._path = f"/ingest/logs?environment={environment}"
         self._choose = random.Random(seed)
         self._stop = stop
@@ -101,7 +115,12 @@ class Oracle:
                 continue
             self.tries[str(reply.status_code)] += 1
             if reply.status_code == 200:
-                return dict(reply.json())
+                told = dict(reply.json())
+                if self._fuse.is_set() and told.get("spooled"):
+                    self._fuse.clear()
+                    assert self._server.process is not None
+                    self._server.process.send_signal(signal.SIGKILL)
+                return told
             if reply.status_code not in (429, 503):
                 break
             time.sleep(0.1)
@@ -124,8 +143,8 @@ def server() -> Iterator[Serve]:
 async def test_nothing_acknowledged_is_lost_or_counted_twice(server: Serve, environment: str) -> None:
     seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 32)))
     print(f"FAULT_SEED={seed}")
-    stop = threading.Event()
-    oracles = [Oracle(server, environment, seed + number, stop) for number in range(3)]
+    stop, fuse = threading.Event(), threading.Event()
+    oracles = [Oracle(server, environment, seed + number, stop, fuse) for number in range(3)]
     threads = [threading.Thread(target=oracle.run) for oracle in oracles]
     for thread in threads:
         thread.start()
@@ -135,7 +154,7 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(server: Serve, envi
             time.sleep(choose.uniform(0.2, 2.0))
             number = done.total()
             kind = KINDS[number] if number < len(KINDS) else choose.choice(KINDS)
-            _break(server, kind, choose)
+            _break(server, kind, choose, fuse)
             done[kind] += 1
             print(f"{kind}: {_kills(done)} kills after {time.monotonic() - began:.0f} s", flush=True)
     finally:
@@ -158,21 +177,33 @@ def _kills(done: Counter[str]) -> int:
     return done.total() - done["mariadb stands still"]
 
 
-def _break(server: Serve, kind: str, choose: random.Random) -> None:
+def _break(server: Serve, kind: str, choose: random.Random, fuse: threading.Event) -> None:
     mariadb = stack_status(server.data_dir).servers.get("mariadb")
     pid = mariadb.pid if mariadb is not None else 0
     if kind in ("kill mariadb", "kill both"):
         _signal(pid, signal.SIGKILL)
+    if kind == "kill on acknowledgement":
+        _kill_on_acknowledgement(pid, fuse)
     if kind == "mariadb stands still":
         _signal(pid, signal.SIGSTOP)
         time.sleep(choose.uniform(0.5, 3.0))
         _signal(pid, signal.SIGCONT)
-    if kind in ("kill receiver", "kill both", "torn frame"):
+    if kind in ("kill receiver", "kill both", "torn frame", "kill on acknowledgement"):
         server.kill()
         if kind == "torn frame":
             _tear(server.data_dir, choose)
         server.start()
         _wait_patiently(server)
+
+
+def _kill_on_acknowledgement(mariadb: int, fuse: threading.Event) -> None:
+    """Take MariaDB away, so that the disk alone holds what is acknowledged, and the receiver with the first reply."""
+    fuse.set()
+    _signal(mariadb, signal.SIGKILL)
+    end = time.monotonic() + 5
+    while fuse.is_set() and time.monotonic() < end:
+        time.sleep(0.01)
+    fuse.clear()
 
 
 def _wait_patiently(server: Serve) -> None:
