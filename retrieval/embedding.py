@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domain.embedding import Embedder
 from domain.errors import CausegraphError, EmbeddingError
-from storage.vectors import Corpus, Near, Space, VectorStore
+from storage.vectors import Corpus, Near, Space, VectorStore, check_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +21,20 @@ FARTHEST = 0.7
 """From which distance on a text says something else; of MiniLM, whose unrelated texts lie at 0.75 and more."""
 
 _POLL_SECONDS = 5.0
+_PROBE = "is anybody there"
 _PAUSE_SECONDS = 30.0  # after a failure
 
 
 class TemplateEmbedding:
-    """Gives every log template its vector. Any number of processes may run one: they take turns at writing."""
+    """Gives every log template its vector. Any number of processes may run one: they take turns at writing.
+
+    `refused` are the templates that this embedder gives no vector, and why: they hold up no others.
+    """
 
     def __init__(self, vectors: VectorStore, embedder: Embedder) -> None:
         self._vectors = vectors
         self._embedder = embedder
+        self.refused: dict[int, str] = {}
 
     async def advance(self, after: int = -1, limit: int = BATCH) -> tuple[int, int]:
         """Embed the next templates without a vector; return (the last id looked at, how many vectors are new).
@@ -39,15 +44,34 @@ class TemplateEmbedding:
         rows = await self._vectors.templates_without_vector(after, limit)
         if not rows:
             return -1, 0
-        vectors = await self._embedder.embed([text for _, text in rows])
+        return rows[-1][0], await self._embed([row for row in rows if row[0] not in self.refused])
+
+    async def _embed(self, rows: Sequence[tuple[int, str]]) -> int:
+        """Embed templates and return how many vectors are new; of a batch that fails, those that the embedder takes."""
+        if not rows:
+            return 0
         space = Space(self._embedder.name, self._embedder.dimension)
-        return rows[-1][0], await self._vectors.store("template", space, [str(key) for key, _ in rows], vectors)
+        try:
+            vectors = await self._embedder.embed([text for _, text in rows])
+            check_vectors(vectors, len(rows), space.dimension)
+        except EmbeddingError as exc:
+            await self._embedder.embed([_PROBE])  # raises where it is not for the texts
+            if len(rows) > 1:
+                half = len(rows) // 2
+                return await self._embed(rows[:half]) + await self._embed(rows[half:])
+            self.refused[rows[0][0]] = str(exc)
+            logger.warning("A log template gets no vector", extra={"template": rows[0][0], "reason": str(exc)})
+            return 0
+        return await self._vectors.store("template", space, [str(key) for key, _ in rows], vectors)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Embed what comes until `stop` is set. Outlives failures of the database and of the embedder."""
+        after = -1
 
         async def step() -> bool:
-            return (await self.advance())[0] >= 0
+            nonlocal after
+            after, _ = await self.advance(after)
+            return after >= 0
 
         await follow_queue(step, stop, "log templates get no vectors for now")
 

@@ -35,6 +35,10 @@ def backfill(
     if as_json:
         print_json(found)
     else:
+        if found["refused"]:
+            make_console(stderr=True).print(
+                styled(f"{found['refused']} log templates get no vector of this embedder: {found['reason']}", "yellow")
+            )
         make_console().print(styled(f"{found['new']} new vectors of {found['embedder']} in {found['seconds']:.1f} s"))
 
 
@@ -64,17 +68,20 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
             notes.print(styled(text, "dim"))
 
     templates = sections = incidents = chunks = 0
+    refused: list[str] = []
     async with open_database(settings) as database:
         vectors, store = VectorStore(database), CodeStore(database)
         if only in ("", "templates"):
             await prepare_space(vectors, "template", embedder, move)
+            embedding = TemplateEmbedding(vectors, embedder)
             templates = await backfill_templates(
-                TemplateEmbedding(vectors, embedder),
+                embedding,
                 after=after,
                 batch=batch,
                 delay_s=delay_s,
                 told=lambda last, done: tell(f"{done:,} log templates; the last was {last}"),
             )
+            refused = list(embedding.refused.values())
         if only in ("", "runbooks"):
             await prepare_space(vectors, "runbook", embedder, move)
             search = RunbookSearch(RunbookSources(settings).library, vectors, embedder)
@@ -105,6 +112,8 @@ async def _backfill(batch: int, delay_s: float, after: int, move: bool, only: st
         "runbooks": sections,
         "incidents": incidents,
         "chunks": chunks,
+        "refused": len(refused),
+        "reason": refused[0] if refused else "",
         "seconds": round(time.perf_counter() - began, 3),
     }
 

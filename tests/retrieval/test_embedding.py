@@ -105,3 +105,67 @@ async def test_the_follower_outlives_an_embedder_that_is_away(
         await asyncio.sleep(0.05)
     stop.set()
     await asyncio.wait_for(running, 10)
+
+
+class Picky:
+    """An embedder that fails for a whole batch where one text of it is not to its taste, or is away altogether."""
+
+    name = "picky/1"
+    dimension = 384
+
+    def __init__(self, bad: Sequence[str]) -> None:
+        self.bad = set(bad)
+        self.away = False
+        self.asked = 0
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.asked += 1
+        if self.away or self.bad.intersection(texts):
+            raise EmbeddingError("too long" if not self.away else "away")
+        found = np.ones((len(texts), 384), np.float32)
+        found[[text == TEXTS[4] for text in texts]] = 0  # a vector that is none
+        return found
+
+
+async def test_a_template_that_the_embedder_refuses_holds_up_no_other(database: Database) -> None:
+    vectors, picky = VectorStore(database), Picky([TEXTS[1]])
+    embedding = TemplateEmbedding(vectors, picky)
+    done = await backfill_templates(embedding, after=-1, batch=6, delay_s=0, told=lambda *told: None)
+    assert done == 4
+    bad = {template_id(TEXTS[1]), template_id(TEXTS[4])}
+    assert embedding.refused.keys() == bad
+    assert embedding.refused[template_id(TEXTS[1])] == "too long"
+    assert await vectors.held("template", [str(key) for key in bad]) == set()
+    asked = picky.asked
+    assert (await embedding.advance(limit=6))[1] == 0
+    assert picky.asked == asked  # not asked again and again
+    assert (await TemplateEmbedding(vectors, Picky([])).advance(limit=6))[1] == 1  # another run tries once more
+
+
+async def test_an_embedder_that_is_away_refuses_no_template(database: Database) -> None:
+    vectors, picky = VectorStore(database), Picky([])
+    picky.away = True
+    embedding = TemplateEmbedding(vectors, picky)
+    with pytest.raises(EmbeddingError, match="away"):
+        await embedding.advance(limit=6)
+    assert (picky.asked, embedding.refused) == (2, {})
+
+
+async def test_the_follower_embeds_what_comes_behind_a_refused_template(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.embedding._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("retrieval.embedding._PAUSE_SECONDS", 0.01)
+    vectors, stop = VectorStore(database), asyncio.Event()
+    running = asyncio.create_task(TemplateEmbedding(vectors, Picky(TEXTS[:3])).run(stop))
+    deadline = time.monotonic() + 30
+    while await vectors.count("template") < 2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    late = "a template that comes late"
+    await database.transaction(lambda tx: tx.execute_many("ingest_add_templates", [(template_id(late), 1, late)]))
+    while await vectors.count("template") < 3:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    stop.set()
+    await asyncio.wait_for(running, 10)
