@@ -12,7 +12,7 @@ from diagnosis.logs import poisson_surprise
 from domain.errors import QuestionError
 from domain.observed import LogRow, TemplateCount
 from domain.telemetry import DEFAULT_ENVIRONMENT, Level
-from domain.times import HOUR_US, MINUTE_US, Window, format_us
+from domain.times import HOUR_US, MINUTE_US, SLOT_US, Window, floor_slot, format_us
 from ingest.families import FAMILY_VERSION, family_id, family_text
 from ingest.family_slots import FamilySlots
 from ingest.fields import parse_level
@@ -46,7 +46,8 @@ def make_log_query(
     environment: str, from_us: int | None, to_us: int | None, service: str = "", level: str = "", limit: int = 50
 ) -> LogQuery:
     """Return a query; the last hour where no time is given. Raises QuestionError for what makes no sense."""
-    end = to_us if to_us is not None else time.time_ns() // 1000 + MINUTE_US
+    # At the end of a slot: of whole slots the counts are at hand.
+    end = to_us if to_us is not None else floor_slot(time.time_ns() // 1000 + MINUTE_US) + SLOT_US
     start = from_us if from_us is not None else max(0, end - HOUR_US)
     if start >= end:
         raise QuestionError("`from` must lie before `to`.")
@@ -96,7 +97,7 @@ async def read_families(services: Services, query: LogQuery, order: Order) -> di
         families = {key: one for key, one in families.items() if _CHOICES[order](one)}
     ranked = sorted(families.items(), key=lambda item: (-max(item[1].lines, item[1].before), item[0]))
     return {
-        **_frame(query),
+        **frame_json(query),
         "order": order,
         "families": [_family_json(*item) for item in ranked[: query.limit]],
         "left_out": max(0, len(ranked) - query.limit),
@@ -168,31 +169,6 @@ def _family_json(key: tuple[str, int, str], one: _Counted) -> dict[str, Any]:
     }
 
 
-# -- counts ------------------------------------------------------------------------------------------------------------
-
-
-async def read_log_stats(services: Services, query: LogQuery) -> dict[str, Any]:
-    """Return how many lines each service wrote at each level, and by how many templates."""
-    counts = wanted_counts(await services.telemetry.template_counts(query.environment, query.window), query)
-    levels: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    templates: dict[str, set[int]] = defaultdict(set)
-    for count in counts:
-        levels[count.service][Level(count.level).name] += count.lines
-        templates[count.service].add(count.template_id)
-    rows = [
-        {"service": name, "lines": sum(by.values()), "levels": dict(by), "templates": len(templates[name])}
-        for name, by in levels.items()
-    ]
-    rows.sort(key=lambda row: (-int(str(row["lines"])), str(row["service"])))
-    return {
-        **_frame(query),
-        "lines": sum(count.lines for count in counts),
-        "templates": len({count.template_id for count in counts}),
-        "services": rows[: query.limit],
-        "left_out": max(0, len(rows) - query.limit),
-    }
-
-
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +179,7 @@ async def search_lines(services: Services, query: LogQuery, text: str = "", befo
     )
     more = len(rows) == query.limit
     return {
-        **_frame(query),
+        **frame_json(query),
         "lines": [_line_json(row) for row in rows],
         "cursor": f"{rows[-1].time_us}-{rows[-1].id}" if rows and more else "",
     }
@@ -213,9 +189,9 @@ async def follow_lines(services: Services, query: LogQuery, after: int | None) -
     """Return lines in the order in which they were stored, after the one with this id; without it, where the end is."""
     telemetry = services.telemetry
     if after is None:
-        return {**_frame(query), "lines": [], "after": await telemetry.last_line_id()}
+        return {**frame_json(query), "lines": [], "after": await telemetry.last_line_id()}
     rows, looked = await telemetry.lines_after(query.environment, after, query.service, query.level, query.limit)
-    return {**_frame(query), "lines": [_line_json(row) for row in rows], "after": looked}
+    return {**frame_json(query), "lines": [_line_json(row) for row in rows], "after": looked}
 
 
 def _read_cursor(text: str) -> tuple[int, int] | None:
@@ -242,6 +218,7 @@ def _line_json(row: LogRow) -> dict[str, Any]:
     }
 
 
-def _frame(query: LogQuery) -> dict[str, Any]:
+def frame_json(query: LogQuery) -> dict[str, Any]:
+    """Return what was asked for: the environment and the window."""
     window = query.window
     return {"environment": query.environment, "from": format_us(window.start_us), "to": format_us(window.end_us)}

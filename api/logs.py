@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from agents import log_replies, log_search
+from agents import log_replies, log_search, log_stats
 from agents.code_templates import add_code
 from agents.log_replies import LogQuery, Order, make_log_query
 from agents.replies import read_time
@@ -62,8 +62,14 @@ def logs_router(services: Services, gate: Gate) -> APIRouter:
         return await log_search.search_logs(services, asked, q, before)
 
     @router.get("/stats")
-    async def stats(asked: _Asked) -> dict[str, Any]:
-        """How many lines each service wrote at each level."""
-        return await log_replies.read_log_stats(services, asked)
+    async def stats(
+        asked: _Asked,
+        step: Annotated[
+            int, Query(ge=0, le=10**9, description="Also count by steps of so many seconds: 60 by minute.")
+        ] = 0,
+        template: Annotated[str, Query(max_length=20, description="Only lines of this log template.")] = "",
+    ) -> dict[str, Any]:
+        """How many lines each service wrote at each level, and in each step of time."""
+        return await log_stats.read_log_stats(services, asked, step, template)
 
     return router

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cli.server import find_server, read_local_key
 from domain import errors
-from domain.errors import CausegraphError, PayloadError
+from domain.errors import CausegraphError, PayloadError, ServerUnreachable
 from domain.local import Progress
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class LocalBackend:
         return await replies.read_trace(self._services, trace_id)
 
     async def logs(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        from agents import log_replies, log_search
+        from agents import log_replies, log_search, log_stats
         from agents.replies import read_time
 
         asked = log_replies.make_log_query(
@@ -279,7 +279,9 @@ class LocalBackend:
             query["limit"],
         )
         if path == "/stats":
-            return await log_replies.read_log_stats(self._services, asked)
+            return await log_stats.read_log_stats(self._services, asked, query["step"], query["template"])
+        if path == "/search/logs":
+            return await log_search.search_logs(self._services, asked, query["q"], query["before"])
         if "order" in query:
             body = await log_replies.read_families(self._services, asked, query["order"])
             if query.get("code"):
@@ -290,7 +292,7 @@ class LocalBackend:
         if "after" in query:
             after = query["after"]
             return await log_replies.follow_lines(self._services, asked, None if after < 0 else after)
-        return await log_search.search_logs(self._services, asked, query["q"], query["before"])
+        return await log_replies.search_lines(self._services, asked)
 
     async def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
         from agents.replies import read_time
@@ -528,8 +530,10 @@ def _error_of(body: bytes) -> CausegraphError:
         return CausegraphError("The server replied with something that is not understood: see its log.")
 
 
-def _unreachable(address: str, exc: Exception) -> CausegraphError:
-    return CausegraphError(f"The server at {address} broke off: {exc or type(exc).__name__}. Run `causegraph status`.")
+def _unreachable(address: str, exc: Exception) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"The server at {address} broke off: {exc or type(exc).__name__}. Run `causegraph status`."
+    )
 
 
 def _segment(name: str) -> str:

@@ -37,6 +37,7 @@ from cli.commands import (
     search,
     serve,
     stack,
+    tail,
     topology,
     trace_store,
     traces,
@@ -217,7 +218,7 @@ def _retention() -> typer.Typer:
 
 def _logs() -> typer.Typer:
     app = typer.Typer(help="What is written: most, new, vanished, bursting; search and follow.", no_args_is_help=True)
-    for command in (logs.top, logs.new, logs.vanished, logs.bursting, logs.search, logs.tail, logs.stats):
+    for command in (logs.top, logs.new, logs.vanished, logs.bursting, logs.search, tail.tail, logs.stats):
         app.command()(command)
     return app
 

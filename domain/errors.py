@@ -38,6 +38,7 @@
     ├── ChatError                a chat or a tracker cannot be reached, or refuses
     │   └── ChatClosed            the chat lets us not post in that channel
     ├── ApprovalError             an approval cannot be given or used (any more)
+    ├── ServerUnreachable         the running server cannot be reached (any more)
     ├── NotFound                  no such record
     └── AccessError               no key, a wrong key, or a key without the needed role
 
@@ -200,6 +201,10 @@ class ChatClosed(ChatError):
 
 class ApprovalError(CausegraphError):
     """This approval cannot be given or used any more: see `causegraph approvals`."""
+
+
+class ServerUnreachable(CausegraphError):
+    """The server cannot be reached: run `causegraph status`."""
 
 
 class NotFound(CausegraphError):

@@ -27,7 +27,7 @@ Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")]
 CodeFlag = Annotated[bool, typer.Option("--code", help="Add the line of indexed code that writes each.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-_FOLLOW_SECONDS = 1.0
+_LEVELS = ("FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE")
 _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 
 
@@ -36,7 +36,7 @@ def top(
     limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what is written most, by family of log templates; `before` counts the window of equal length just before."""
-    _families("top", environment, _query(since, until, service, level, limit), code, as_json)
+    _families("top", environment, make_query(since, until, service, level, limit), code, as_json)
 
 
 def new(
@@ -44,7 +44,7 @@ def new(
     limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what was never written before in this environment."""
-    _families("new", environment, _query(since, until, service, level, limit), code, as_json)
+    _families("new", environment, make_query(since, until, service, level, limit), code, as_json)
 
 
 def vanished(
@@ -52,7 +52,7 @@ def vanished(
     limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what was written in the window just before, and no more in this one."""
-    _families("vanished", environment, _query(since, until, service, level, limit), code, as_json)
+    _families("vanished", environment, make_query(since, until, service, level, limit), code, as_json)
 
 
 def bursting(
@@ -60,7 +60,7 @@ def bursting(
     limit: Limit = 20, code: CodeFlag = False, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """List what is written at least three times as often as in the window just before, and not by chance."""
-    _families("bursting", environment, _query(since, until, service, level, limit), code, as_json)
+    _families("bursting", environment, make_query(since, until, service, level, limit), code, as_json)
 
 
 def search(
@@ -70,13 +70,13 @@ def search(
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Find lines by text, newest first, and log templates that mean something like it."""
-    query = {**_query(since, until, service, level, limit), "q": text, "before": before}
+    query = {**make_query(since, until, service, level, limit), "q": text, "before": before}
     body = _ask(environment, lambda backend, place: backend.logs("/search/logs", {**query, "environment": place}))
     if as_json:
         print_json(body)
         return
     for line in body["lines"]:
-        _print_line(line)
+        print_line(line)
     if not body["lines"]:
         make_console().print(styled(f"No line between {body['from']} and {body['to']} holds that.", "dim"))
     if body["cursor"]:
@@ -88,55 +88,36 @@ def search(
 
 def stats(
     environment: Environment = "", since: Since = "", until: Until = "", service: Service = "", level: LevelOption = "",
+    step: Annotated[int, typer.Option(min=0, help="Also count by steps of so many seconds: 60 by minute.")] = 0,
+    template: Annotated[str, typer.Option(help="Only lines of this log template (its id).")] = "",
     limit: Limit = 50, as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
-    """Count lines by service and level."""
+    """Count lines by service and level, and by steps of time. Counts outlive the lines themselves."""
     from cli.answer import print_table
 
-    query = _query(since, until, service, level, limit)
+    query = {**make_query(since, until, service, level, limit), "step": step, "template": template}
     body = _ask(environment, lambda backend, place: backend.logs("/stats", {**query, "environment": place}))
     if as_json:
         print_json(body)
         return
-    levels = ("FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE")
-    rows = [
-        (
-            row["service"],
-            str(row["lines"]),
-            *(str(row["levels"].get(name, 0)) for name in levels),
-            str(row["templates"]),
-        )
-        for row in body["services"]
-    ]
-    print_table(make_console(), ("service", "lines", *(name.lower() for name in levels), "templates"), rows)
+    heads = tuple(name.lower() for name in _LEVELS)
+    rows = [(row["service"], str(row["lines"]), *_by_level(row), str(row["templates"])) for row in body["services"]]
+    print_table(make_console(), ("service", "lines", *heads, "templates"), rows)
+    if steps := body.get("steps"):
+        make_console().print()
+        rows = [(each["time"], str(each["lines"]), *_by_level(each)) for each in steps]
+        print_table(make_console(), ("from", "lines", *heads), rows)
+    if body["left_out"]:
+        make_console(stderr=True).print(styled(f"{body['left_out']} more services: --limit", "dim"))
     make_console().print(styled(f"{body['lines']} lines, {body['templates']} templates", "dim"))
 
 
-def tail(
-    environment: Environment = "", service: Service = "", level: LevelOption = "", as_json: JsonFlag = False,
-) -> None:  # fmt: skip
-    """Follow the lines as they are stored, until Ctrl-C. With --json one object per line."""
-    _run(lambda backend: _follow(backend, environment, _query("", "", service, level, 1000), as_json))
+def _by_level(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row["levels"].get(name, 0)) for name in _LEVELS)
 
 
-async def _follow(backend: Backend, environment: str, query: Mapping[str, Any], as_json: bool) -> None:
-    import json
-
-    place = environment or choose_environment(await backend.info())
-    after = -1
-    while True:
-        body = await backend.logs("/query/logs", {**query, "environment": place, "after": after})
-        for line in body["lines"]:
-            if as_json:
-                typer.echo(json.dumps(line))
-            else:
-                _print_line(line)
-        if after < 0 or body["after"] == after:
-            await asyncio.sleep(_FOLLOW_SECONDS)
-        after = body["after"]
-
-
-def _query(since: str, until: str, service: str, level: str, limit: int) -> dict[str, Any]:
+def make_query(since: str, until: str, service: str, level: str, limit: int) -> dict[str, Any]:
+    """Return what every way of asking about logs has in common."""
     return {"from": since, "to": until, "service": service, "level": level, "limit": limit}
 
 
@@ -191,7 +172,8 @@ def _print_near(templates: list[dict[str, Any]]) -> None:
         print_table(make_console(), ("distance", "lines", "services", "level", "template"), rows)
 
 
-def _print_line(line: Mapping[str, Any]) -> None:
+def print_line(line: Mapping[str, Any]) -> None:
+    """Print one log line for people."""
     head = styled(f"{line['time'][:23]} {line['service']} ", "dim") + styled(
         line["level"], _STYLES.get(line["level"], "")
     )

@@ -332,6 +332,7 @@ def test_every_error_has_a_status() -> None:
         "ChatClosed": 502,
         "ChatError": 502,
         "SettingsError": 500,
+        "ServerUnreachable": 500,
         "StackError": 503,
         "StorageError": 500,
         "StorageUnavailable": 503,

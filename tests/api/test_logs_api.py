@@ -121,6 +121,38 @@ async def test_stats_count_by_service_and_level(client: httpx.AsyncClient, writt
     ]
 
 
+async def test_stats_count_by_minute_and_of_one_template(client: httpx.AsyncClient, written: str) -> None:
+    await _until_counted(client, written)
+    body = await _get(client, "/stats", written, step=60)
+    assert sum(row["lines"] for row in body["steps"]) == body["lines"] == 77  # type: ignore[attr-defined]
+    assert all(row["time"].endswith(":00Z") for row in body["steps"])  # type: ignore[attr-defined]
+    assert {name for row in body["steps"] for name in row["levels"]} == {"INFO", "ERROR", "WARN"}  # type: ignore[attr-defined]
+    families = (await _get(client, "/query/logs", written, order="top", service="shop"))["families"]
+    refused = next(row for row in families if row["level"] == "ERROR")["templates"][0]  # type: ignore[attr-defined]
+    one = await _get(client, "/stats", written, step=10, template=refused)
+    assert (one["lines"], one["templates"]) == (7, 1)
+    assert sum(row["levels"]["ERROR"] for row in one["steps"]) == 7  # type: ignore[attr-defined]
+    assert "steps" not in await _get(client, "/stats", written)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"step": "7"}, "divided by ten"),
+        ({"step": "10", "from": "2026-01-01", "to": "2026-01-03"}, "more than 1,500 steps"),
+        ({"step": "-60"}, "greater than or equal to 0"),
+        ({"template": "DROP"}, "id of a log template"),
+        ({"template": "9" * 20}, "id of a log template"),
+    ],
+)
+async def test_steps_and_templates_that_make_no_sense_are_refused(
+    client: httpx.AsyncClient, query: dict[str, str], said: str
+) -> None:
+    reply = await client.get("/stats", params=query)
+    assert reply.status_code in (400, 422)
+    assert said in reply.text
+
+
 @pytest.mark.parametrize(
     "query", [{"from": "tomorrow"}, {"level": "loud"}, {"from": "2026-01-02", "to": "2026-01-01"}, {"before": "x"}]
 )

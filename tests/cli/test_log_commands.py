@@ -8,18 +8,23 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from cli.stack import StackHandle
+from cli.commands import logs, tail
+from cli.stack import StackHandle, stop_stack
+from domain.errors import ServerUnreachable
+from domain.settings import load_settings
 from domain.times import MINUTE_US, SECOND_US, format_us
 from storage.database import Database
 from storage.migrate import migrate
 from tests.cli.conftest import Run
-from tests.serving import COMMAND, ROOT, clean_environ
+from tests.serving import COMMAND, ROOT, Serve, clean_environ
 
 
 def _line(at_us: int, message: str, level: str = "info", service: str = "shop") -> str:
@@ -56,6 +61,9 @@ def test_logs_are_counted_compared_and_found(run: Run, environment: str) -> None
     counted = run("logs", "stats", *where).stdout.splitlines()
     assert [row.split()[:2] for row in counted[1:3]] == [["shop", "47"], ["mail", "30"]]
     assert counted[-1] == "77 lines, 3 templates"
+    stepped = run("logs", "stats", *where, "--step", "60", "--service", "mail").stdout.splitlines()
+    assert sum(int(row.split()[1]) for row in stepped[4:-1]) == 30
+    assert "divided by ten" in run("logs", "stats", *where, "--step", "61", status=1).stderr
 
     found = run("logs", "search", "was [red]refused", *where, "--limit", "5")
     assert [row.split(" shop ")[1] for row in found.stdout.splitlines()] == [
@@ -128,7 +136,7 @@ def test_lines_are_exported(run: Run, environment: str, tmp_path: Path) -> None:
 
 
 def test_tail_follows_what_is_stored_until_it_is_interrupted(run: Run, data_dir: Path, environment: str) -> None:
-    tail = subprocess.Popen(
+    following = subprocess.Popen(
         [*COMMAND, "logs", "tail", "-e", environment, "--json"],
         cwd=ROOT,
         env=clean_environ(data_dir, CAUSEGRAPH_EMBEDDER="none"),
@@ -136,20 +144,163 @@ def test_tail_follows_what_is_stored_until_it_is_interrupted(run: Run, data_dir:
         stderr=subprocess.PIPE,
     )
     try:
-        assert tail.stdout is not None
+        assert following.stdout is not None
         deadline, sent = time.monotonic() + 90, 0
-        while not select.select([tail.stdout], [], [], 0.5)[0]:  # it follows from some moment on that only it knows
+        while not select.select([following.stdout], [], [], 0.5)[
+            0
+        ]:  # it follows from some moment on that only it knows
             assert time.monotonic() < deadline
-            assert tail.poll() is None
+            assert following.poll() is None
             run("ingest", "-", "-e", environment, stdin=_line(time.time_ns() // 1000, f"line {sent} came"))
             sent += 1
-        first: dict[str, Any] = json.loads(tail.stdout.readline())
+        first: dict[str, Any] = json.loads(following.stdout.readline())
         assert (first["service"], first["level"]) == ("shop", "INFO")
         assert first["message"] in {f"line {n} came" for n in range(sent)}
-        tail.send_signal(signal.SIGINT)
-        _, said = tail.communicate(timeout=60)
-        assert tail.returncode == 130, said
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=60)
+        assert following.returncode == 130, said
         assert b"Traceback" not in said
     finally:
-        tail.kill()
-        tail.communicate()
+        following.kill()
+        following.communicate()
+
+
+class Told:
+    """A backend with a few lines, which breaks off where a test says so."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.lines = [_told_line(number) for number in (1, 2, 3)]
+        self.breaks = 0
+        self.polls = 0
+
+    async def info(self) -> dict[str, Any]:
+        return {"environments": ["shop"]}
+
+    async def logs(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/query/logs"
+        self.polls += 1
+        if "after" not in query:
+            return {"lines": [*map(_told_line, (5, 4)), *reversed(self.lines)]}  # two came since the end was asked for
+        if query["after"] < 0:
+            return {"lines": [], "after": 3}
+        if self.breaks:
+            self.breaks -= 1
+            raise ServerUnreachable("it broke off")
+        found = [line for line in self.lines if line["id"] > query["after"]]
+        return {"lines": found, "after": found[-1]["id"] if found else query["after"]}
+
+
+def _told_line(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "time": "2026-01-01T00:00:00Z",
+        "service": "web",
+        "level": "INFO",
+        "message": f"line {number}",
+    }
+
+
+async def test_tail_loses_and_repeats_nothing_while_the_server_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, opened, looked = Told("http://here"), 0, 0
+
+    @asynccontextmanager
+    async def open_told(*_: object) -> AsyncIterator[Told]:
+        nonlocal opened
+        opened += 1
+        yield told
+
+    def find_server(_: Path) -> object | None:
+        nonlocal looked
+        looked += 1
+        return told if looked % 3 == 0 else None
+
+    monkeypatch.setattr("cli.backend.open_backend", open_told)
+    monkeypatch.setattr("cli.server.find_server", find_server)
+    monkeypatch.setattr(tail, "_PAUSE_SECONDS", 0.001)
+    told.breaks = 2
+    following = asyncio.create_task(
+        tail._follow(load_settings(), tail._Tail("", logs.make_query("", "", "", "", 1000), 2, as_json=True))
+    )
+    deadline = time.monotonic() + 30
+    while told.polls < 30:
+        assert not following.done(), following.exception()
+        assert time.monotonic() < deadline
+        if told.polls > 4 + len(told.lines) and len(told.lines) < 9:
+            told.lines.append(_told_line(len(told.lines) + 1))
+        await asyncio.sleep(0.001)
+    following.cancel()
+    shown = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in shown.out.splitlines()] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert (opened, looked) == (3, 6)
+    assert "it broke off Waiting; this goes on where it was." in shown.err
+
+
+async def test_tail_says_so_where_it_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def open_told(*_: object) -> AsyncIterator[Told]:
+        yield told
+
+    told = Told("http://here")
+    monkeypatch.setattr("cli.backend.open_backend", open_told)
+
+    async def gone() -> dict[str, Any]:
+        raise ServerUnreachable("it broke off")
+
+    monkeypatch.setattr(told, "info", gone)
+    with pytest.raises(ServerUnreachable):
+        await tail._follow(load_settings(), tail._Tail("", logs.make_query("", "", "", "", 1000), 2, as_json=True))
+
+
+@pytest.mark.long
+def test_tail_goes_on_where_it_was_when_the_server_comes_back(tmp_path: Path) -> None:
+    serve = Serve(tmp_path / "data", {"CAUSEGRAPH_EMBEDDER": "none"})
+    serve.start()
+    shown: list[int] = []
+    try:
+        serve.wait()
+        with serve.client() as client:
+            _send_numbers(client, 0, 5)
+            while client.get("/stats", params={"environment": "shop"}).json()["lines"] < 5:
+                time.sleep(0.05)
+        following = subprocess.Popen(
+            [*COMMAND, "logs", "tail", "-e", "shop", "--json", "-n", "3"],
+            cwd=ROOT,
+            env=clean_environ(serve.data_dir),
+            bufsize=0,  # what is read ahead is not seen by select
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            _read_numbers(following, shown, 4)
+            serve.kill()
+            time.sleep(1.5)  # long enough for a look at a server that is not there
+            serve.start()
+            serve.wait()
+            with serve.client() as client:
+                _send_numbers(client, 5, 8)
+            _read_numbers(following, shown, 7)
+        finally:
+            following.kill()
+            following.communicate()
+    finally:
+        serve.stop()
+        stop_stack(serve.data_dir)
+    assert shown == [2, 3, 4, 5, 6, 7]
+
+
+def _send_numbers(client: httpx.Client, first: int, end: int) -> None:
+    for number in range(first, end):
+        line = {"timestamp": time.time(), "service": "web", "level": "info", "message": f"number {number}"}
+        client.post("/ingest/logs", params={"environment": "shop"}, json=[line]).raise_for_status()
+
+
+def _read_numbers(following: subprocess.Popen[bytes], shown: list[int], last: int) -> None:
+    assert following.stdout is not None
+    deadline = time.monotonic() + 60
+    while not shown or shown[-1] < last:
+        assert time.monotonic() < deadline, shown
+        if select.select([following.stdout], [], [], 0.5)[0]:
+            shown.append(int(json.loads(following.stdout.readline())["message"].split()[1]))
