@@ -99,12 +99,14 @@ class Oracle:
                 "level": "info",
                 "message": f"id {uuid.uuid4()} placed by {self._choose.choice(('card', 'invoice', 'voucher'))}",
             }
-            for n in range(self._choose.randint(1, 200))
+            for n in range(self._choose.randint(1, 1500 if self._choose.random() < 0.1 else 200))
         ]
         return json.dumps(lines).encode()
 
     def _deliver(self, client: httpx.Client, key: str, body: bytes) -> dict[str, Any] | None:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        if self._choose.random() < 0.5:  # a bulk delivery: where there are many, it does not wait for the database
+            headers["Prefer"] = "return=minimal"
         end = time.monotonic() + 600
         while time.monotonic() < end:
             try:
