@@ -127,16 +127,15 @@ def _count_families(was: Sequence[TemplateCount], now: Sequence[TemplateCount], 
 async def _name_families(services: Services, environment: str, texts: dict[int, str]) -> dict[int, str]:
     """Return the family of each template. A slot that opens by what is in view is open from then on, in every view."""
     found = {number: family_text(text) for number, text in texts.items()}
-    store, slots, into = FamilySlotStore(services.database), FamilySlots(), dict[str, str]()
+    store, slots = FamilySlotStore(services.database), FamilySlots()
     known = await store.opened(environment, FAMILY_VERSION)
     for text in known:
         slots.reopen(text)
-    for text in sorted(set(found.values())):
-        into |= {alias.text: alias.into for alias in slots.add(text)}
+    into = slots.place(sorted(set(found.values())))
     fresh = {family_id(text): text for text in slots.opened.difference(known)}
     if fresh:
         await store.open(environment, FAMILY_VERSION, fresh, time.time_ns() // 1000)
-    return {number: into.get(text, text) for number, text in found.items()}
+    return {number: into[text] for number, text in found.items()}
 
 
 def _vanished(one: _Counted) -> bool:

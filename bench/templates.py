@@ -92,29 +92,18 @@ def group_ours(lines: Sequence[str]) -> Grouped:
     template.forget()
     families.forget()
     seconds, ingest = [], []
-    slots, into = FamilySlots(), dict[str, str]()
+    slots, known, into = FamilySlots(), dict[str, str](), dict[str, str]()
     for _ in range(2):
         began = time.process_time()
         texts = [
             text for at in range(0, len(lines), _BATCH) for _, text in template.templates_of(lines[at : at + _BATCH])
         ]
         ingest.append(time.process_time() - began)
-        for text in dict.fromkeys(texts):
-            if text not in into:
-                family = into[text] = family_text(text)
-                if family not in into or family == text:
-                    into |= {alias.text: alias.into for alias in slots.add(family)}
+        fresh = {text: family_text(text) for text in dict.fromkeys(texts) if text not in known}
+        known |= fresh
+        into |= slots.place(fresh.values())
         seconds.append(time.process_time() - began)
-    groups = {text: _resolve(into, text) for text in set(texts)}
-    return Grouped([groups[text] for text in texts], seconds[0], seconds[1], ingest[0])
-
-
-def _resolve(into: Mapping[str, str], text: str) -> str:
-    seen = set()
-    while text not in seen and into.get(text, text) != text:
-        seen.add(text)
-        text = into[text]
-    return text
+    return Grouped([into[known[text]] for text in texts], seconds[0], seconds[1], ingest[0])
 
 
 def group_drain(lines: Sequence[str], masks: Sequence[tuple[str, str]]) -> Grouped | None:

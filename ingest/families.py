@@ -15,9 +15,9 @@ from functools import lru_cache
 from blake3 import blake3
 
 from ingest.mask_words import VARIABLE
-from ingest.words import is_name, says_event
+from ingest.words import is_name, says_event, says_event_surely, says_outcome
 
-FAMILY_VERSION = 1
+FAMILY_VERSION = 2
 
 _V = "\x00"  # a variable, while we work: one character that no template holds
 
@@ -51,11 +51,17 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\x22'<>)\]},]+")
 _WINDOWS_PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:|\\\\[\w.$\x00-]+|\\?[\w.\x00]+)(?:\\[^\s\\:\x22'<>|,;]+)+\\?")
 _PAIR = re.compile(
     r"(?P<key>[A-Za-z_][\w.-]{0,60}[\x22']?)(?P<sign>\s?=\s?|\s?=>\s?|(?<=[\x22']):\s?|:(?=[^\s:/\\]))"
-    r"(?P<value>\x22[^\x22]{0,2000}\x22|'[^']{0,2000}'|[^\s,;&()\[\]{}\x22'=|]*)(?![\w=])"
+    r"(?P<value>\x22(?:[^\x22\\]|\\.){0,2000}+\x22|'[^']{0,2000}'|[^\s,;&()\[\]{}\x22'=|]*)(?![\w=])"
 )
 # What every pair has, but for `word:` before a variable alone, which is left as it is.
 _MAY_PAIR = re.compile(r"=|:(?!\x00(?:[\s,;&()\[\]{}\x22'|]|\Z))[^\s:/\\]|[\x22']:")
-_QUOTED = re.compile(r"(?<!\w)(?P<quote>[\x22'`])(?P<name>[^\s\x22'`,;:{}\[\]]{1,200})(?P=quote)(?!\s?[:=])")
+_QUOTED = re.compile(
+    r"(?<!\w)(?P<quote>[\x22'`])(?P<name>[^\s\x22'`,;:{}\[\]]{1,200}|[\w\x00/.][^\s\x22'`,;{}\[\]]{1,200}[\w\x00/])(?P=quote)(?!\s?=|\s?:(?!"
+    r"\s(?!(?:[Tt]rue|[Ff]alse|[Nn]ull|None)\b)[A-Za-z]))"
+)
+_MASKED_PAIR = re.compile(r"\x00=[0-9a-f]{1,16}\b")
+_COLON_AFTER = re.compile(r"\s?:")
+_GNU_QUOTED = re.compile(r"(?<!\w)(?P<quote>`)(?P<name>[^\s\x22'`,;:{}\[\]]{1,200})'(?!\s?[:=])")
 _ARGUMENT = re.compile(r"(?<=[(,\s])(?:true|false|null)(?=[),])")
 _LABELLED = re.compile(
     r"\b(?P<label>(?:[Uu]ser(?:name)?|[Aa]ccount|[Hh]ost(?:name)?|[Ll]ogin|[Pp]rincipal)(?:\s?:)?\s)(?P<name>[\w.\x00$@-]{1,64})"
@@ -69,7 +75,8 @@ _FIRST = re.compile(r"[a-z][a-z\d-]{3,62}(?=:\x00\s)")
 _ADDRESS = re.compile(r"(?<![\w.:-])(?:[\w\x00-]+\.)+[A-Za-z]{2,24}(?=:\x00)")
 _DOTS = re.compile(r"\s*\.{3,}\s*")
 _CALLED = re.compile(r"(?<=\w)\((?P<name>[\w.-]{1,64})\)")
-_SENTENCE = re.compile(r"\x22(?P<words>[^\s\x22]{1,300}\s[^\x22]{1,300})\x22")
+_SENTENCE = re.compile(r"(?<![\w\x00>])\x22(?P<words>[^\s\x22,;:)\]}][^\s\x22]{0,299}\s[^\x22]{1,300})\x22")
+_METHOD = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE)\s")
 _EMPTY = re.compile(r"(?<=\s)(?:\(\s?\)|\[\s?\])")
 _SIGNED = re.compile(r"(?<![\w\x00])[<>~≈@#$*+-]{1,2}=?(?=\x00)")
 _UNIT = r"(?:\s?(?:[kKMGTP]?i?[Bb]ytes?|[kKMGT]i?[Bb]|m?sec(?:ond)?s?|min(?:ute)?s?|hours?|days?|ms|us|ns)\b)?"
@@ -86,7 +93,7 @@ _PACKAGE = re.compile(r"(?:com|org|net|io|edu|gov|cn|de|tv|me)(?:\.[\w\x00$]+){2
 _FILE = re.compile(
     r"[\w.+\x00-]+\.(?:conf|cfg|ini|log|txt|xml|json|ya?ml|properties|jar|war|so|dll|exe|sys|sh|bat|t?gz|bz2|xz|zip|tar|tmp"
     r"|bak|db|sqlite|sock|pid|pem|crt|cer|key|csv|tsv|parquet|html?|css|png|jpe?g|gif|svg|pdf|mp[34]|bin|dat|out|lock"
-    r"|manifest|cab|mum|plist|app|apk|img|iso|rpm|deb|whl)"
+    r"|service|socket|timer|mount|automount|slice|scope|manifest|cab|mum|plist|app|apk|img|iso|rpm|deb|whl)"
 )
 _CLASS = re.compile(r"(?:Error|Exception|Throwable|Fault)$")
 
@@ -122,10 +129,14 @@ def _hide_addresses(text: str) -> str:
 
 @lru_cache(20_000)
 def _hide_names(text: str) -> str:
+    if f"{_V}=" in text:
+        text = _MASKED_PAIR.sub(f"{_V}={_V}", text)
     if _MAY_PAIR.search(text):
         text = _PAIR.sub(_hide_value, text)
     if '"' in text or "'" in text or "`" in text:
         text = _QUOTED.sub(_hide_quoted, text)
+        if "`" in text:
+            text = _GNU_QUOTED.sub(_hide_quoted, text)
     text = " ".join(map(_hide_atoms, text.split(" ")))
     if _MAY_LABEL.search(text):
         text = _PRINCIPAL.sub(_hide_named, _LABELLED.sub(_hide_named, text))
@@ -185,7 +196,13 @@ def family_id(text: str) -> int:
 def _hide_value(match: re.Match[str]) -> str:
     key, sign, value = match["key"], match["sign"], match["value"]
     bare = value.strip("\x22'")
-    if sign == ":" and key[-1:] not in "\x22'" and not _BOOLEAN.fullmatch(bare) and _V not in bare:
+    # A word without quotes after one in quotes is no value: `in queue 'a': adding ...`.
+    if (
+        sign[0] == ":"
+        and (bare == value or key[-1:] not in "\x22'")
+        and not _BOOLEAN.fullmatch(bare)
+        and _V not in bare
+    ):
         return match[0]
     if not bare:
         return f"{key}{sign}{_V}" if sign.strip() != ":" else match[0]
@@ -196,15 +213,29 @@ def _hide_value(match: re.Match[str]) -> str:
     if " " in bare:
         return match[0] if telling or len(bare.split()) > 3 else f"{key}{sign}{_V}"
     naming = _NAMING_KEY.fullmatch(name) is not None and not telling
-    keeps = (says_event(bare) and not naming) or (telling and bare.replace("_", "").replace("-", "").isalpha())
+    keeps = (not naming and (says_event_surely(bare) or says_outcome(bare))) or (
+        telling and bare.replace("_", "").replace("-", "").isalpha()
+    )
     return match[0] if keeps else f"{key}{sign}{_V}"
 
 
 def _hide_quoted(match: re.Match[str]) -> str:
-    return match[0] if says_event(match["name"]) else f"{match['quote']}{_V}{match['quote']}"
+    name, after = (
+        match["name"].partition("(")[2].rstrip(")") or match["name"],
+        _COLON_AFTER.match(match.string, match.end()),
+    )
+    if says_event_surely(name) or says_outcome(name) or (after is not None and "{" in match.string[: match.start()]):
+        return match[0]
+    return f"{match['quote']}{_V}{match['quote']}"
 
 
 def _hide_sentence(match: re.Match[str]) -> str:
+    # What a line begins with is what it says; and the method of a request says what was asked for.
+    method = _METHOD.match(match["words"])
+    if method is not None:
+        return f'"{method[0]}{_V}"'
+    if match.start() == 0:
+        return match[0]
     return match[0] if any(says_event(word) for word in re.findall(r"[\w']+", match["words"])) else f'"{_V}"'
 
 

@@ -10,6 +10,10 @@ from importlib import resources
 _HAPPENED = re.compile(r"[a-z]{4,}(?:ed|ing|able|ible)")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WORD_CHARS = 80
+_OUTCOMES = frozenset(
+    "up down on off start stop begin end open close ready unready lost success failure error ok timeout add remove create delete".split()
+)
+_NEGATED = ("n't", "n’t", "N'T")
 
 
 @cache
@@ -24,11 +28,26 @@ def says_event(word: str) -> bool:
     """True for a word, or a compound of nothing but such words (`NOT_FOUND`), that says what happened."""
     if len(word) > _WORD_CHARS or "." in word or "/" in word:
         return False
+    if word.endswith(_NEGATED):
+        return True
     parts = [part.lower() for part in _PARTS.findall(word)]
     known = read_words("event_words")
     return bool(parts) and (
         all(part in known for part in parts) or (len(parts) == 1 and _HAPPENED.fullmatch(parts[0]) is not None)
     )
+
+
+@lru_cache(50_000)
+def says_event_surely(word: str) -> bool:
+    """True for a word that says what happened, but not for its ending alone: `billing` may be a name."""
+    return says_event(word) and not (word.lower().endswith("ing") and word.lower() not in read_words("event_words"))
+
+
+@lru_cache(50_000)
+def says_outcome(word: str) -> bool:
+    """True for a compound that ends in what happened: `ContainerStarted`, `NodeNotReady`, `SCREEN_OFF`."""
+    parts = [part.lower() for part in _PARTS.findall(word[:_WORD_CHARS])]
+    return len(parts) > 1 and says_event(parts[-1]) and (parts[-1].endswith("ed") or parts[-1] in _OUTCOMES)
 
 
 @lru_cache(50_000)

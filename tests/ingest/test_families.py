@@ -67,7 +67,27 @@ def test_slots_that_opened_are_the_same_in_any_order(families: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "piece", ["(", "=", "a=", '"', "<*>", "<*> ", "a.", "/", "\\", "a:", "user ", "x,", "[]", "a(b)", "...", "1-"]
+    "piece",
+    [
+        "(",
+        "=",
+        "a=",
+        '"',
+        "<*>",
+        "<*> ",
+        "a.",
+        "/",
+        "\\",
+        "a:",
+        "user ",
+        "x,",
+        "[]",
+        "a(b)",
+        "...",
+        "1-",
+        "is done: x y ",
+        "was 'a b' ",
+    ],
 )
 def test_hostile_lines_take_linear_time(piece: str) -> None:
     line = piece * (1_000_000 // len(piece))

@@ -93,13 +93,30 @@ def test_a_negation_is_never_lost(one: str, other: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_slots_that_open_never_take_in_an_event(events: list[str], sentence: str, names: list[str]) -> None:
     pairs = [pair for pair in permutations(events, 2) if pair in PAIRS]
-    slots, into = FamilySlots(), dict[str, str]()
-    for word in [*names, *events, *names]:
-        for alias in slots.add(_family(sentence.format(word))):
-            into[alias.text] = alias.into
+    into = FamilySlots().place([_family(sentence.format(word)) for word in [*names, *events, *names]])
     for one, other in pairs:
         a, b = _family(sentence.format(one)), _family(sentence.format(other))
-        assert into.get(a, a) != into.get(b, b)
+        assert into[a] != into[b]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+@pytest.mark.parametrize("around", ["backup {} finished: {}", 'backup {} gave up with "{}"', "{}", "{} {}"])
+def test_places_for_texts_that_open_never_take_in_opposites(sentence: str, around: str) -> None:
+    texts = (
+        "the disk of db2 is too small", "please look at it", "wrong size", "cannot parse line 7", "a page had no title", "ask bob first",
+        "bad luck again", "this is what the user wrote", "more of that tomorrow", "every word here is free", "odd column in sheet 2",
+    )  # fmt: skip
+    of = list(dict.fromkeys(w for pair in PAIRS for w in pair))
+    lines = {word: _family(_around(around, sentence.format(word), at)) for at, word in enumerate(of)}
+    free = [_family(_around(around, text, at)) for at, text in enumerate(texts)]
+    into = FamilySlots().place([*free, *lines.values(), *free])
+    for one, other in PAIRS:
+        assert into[lines[one]] != into[lines[other]], (lines[one], lines[other], into[lines[one]])
+
+
+def _around(around: str, said: str, at: int) -> str:
+    names = ("kwxbo", "zorb", "plugh", "xyzzy", "frob", "quux", "grault")
+    return around.format(*(names[at % 7], said)[-around.count("{}") :])
 
 
 def test_a_slot_opens_for_names_but_not_for_common_words() -> None:
