@@ -12,7 +12,7 @@ from diagnosis.logs import poisson_surprise
 from domain.errors import QuestionError
 from domain.observed import LogRow, TemplateCount
 from domain.telemetry import DEFAULT_ENVIRONMENT, Level
-from domain.times import HOUR_US, MINUTE_US, SLOT_US, Window, floor_slot, format_us
+from domain.times import HOUR_US, MINUTE_US, SECOND_US, SLOT_US, Window, floor_slot, format_us
 from ingest.families import FAMILY_VERSION, family_id, family_text
 from ingest.family_slots import FamilySlots
 from ingest.fields import parse_level
@@ -26,6 +26,9 @@ ORDERS: tuple[Order, ...] = ("top", "new", "vanished", "bursting")
 MAX_ROWS = 1000
 
 _LONGEST_US = 31 * 24 * HOUR_US
+_FIRST_LOOK_US = 10 * SECOND_US
+_LOOK_SECONDS = 0.5
+_SEARCH_SECONDS = 5.0
 _USUAL = 3  # lines from which on it is worth saying that a family fell silent
 _BURST_FACTOR = 3.0
 _BURST_SURPRISE = 6.0
@@ -172,16 +175,42 @@ def _family_json(key: tuple[str, int, str], one: _Counted) -> dict[str, Any]:
 
 
 async def search_lines(services: Services, query: LogQuery, text: str = "", before: str = "") -> dict[str, Any]:
-    """Return lines that hold a text (in any case), newest first; `cursor` of the reply, as `before`, asks for the next."""
-    rows = await services.telemetry.find_lines(
-        query.environment, query.window, query.service, query.level, text, _read_cursor(before), query.limit
-    )
-    more = len(rows) == query.limit
+    """Return lines that hold a text (in any case), newest first; `cursor` of the reply, as `before`, asks for the next.
+
+    There may be a cursor and few lines, or none: a search ends after some seconds. `searched_from` tells how far it came.
+    """
+    rows, searched_from = await _find_back(services, query, text, _read_cursor(before))
+    cursor = f"{searched_from}-0" if searched_from > query.window.start_us else ""
+    if len(rows) == query.limit:
+        cursor, searched_from = f"{rows[-1].time_us}-{rows[-1].id}", rows[-1].time_us
     return {
         **frame_json(query),
         "lines": [_line_json(row) for row in rows],
-        "cursor": f"{rows[-1].time_us}-{rows[-1].id}" if rows and more else "",
+        "searched_from": format_us(searched_from),
+        "cursor": cursor,
     }
+
+
+async def _find_back(
+    services: Services, query: LogQuery, text: str, before: tuple[int, int] | None
+) -> tuple[list[LogRow], int]:
+    """Return the newest lines and the time back to which all were looked at, in looks of about half a second each."""
+    window, rows = query.window, list[LogRow]()
+    end = window.end_us if before is None else max(window.start_us, min(window.end_us, before[0] + 1))
+    span, at = _FIRST_LOOK_US, time.monotonic()
+    deadline = at + _SEARCH_SECONDS
+    while end > window.start_us and len(rows) < query.limit:
+        part = Window(max(window.start_us, end - span), end)
+        left = query.limit - len(rows)
+        rows += await services.telemetry.find_lines(
+            query.environment, part, query.service, query.level, text, before, left
+        )
+        before, end = None, part.start_us
+        took, at = time.monotonic() - at, time.monotonic()
+        if at > deadline:
+            break
+        span = int(span * min(8.0, max(0.25, _LOOK_SECONDS / max(took, 1e-6))))
+    return rows, end
 
 
 async def follow_lines(services: Services, query: LogQuery, after: int | None) -> dict[str, Any]:

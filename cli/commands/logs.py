@@ -78,7 +78,7 @@ def search(
     for line in body["lines"]:
         print_line(line)
     if not body["lines"]:
-        make_console().print(styled(f"No line between {body['from']} and {body['to']} holds that.", "dim"))
+        make_console().print(styled(f"No line between {body['searched_from']} and {body['to']} holds that.", "dim"))
     if body["cursor"]:
         make_console(stderr=True).print(styled(f"There may be more: --before {body['cursor']}", "dim"))
     _print_near([each for each in body["templates"] if each["match"] == "meaning"])

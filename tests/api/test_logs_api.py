@@ -7,6 +7,8 @@ import pytest
 
 from domain.times import HOUR_US, MINUTE_US, SECOND_US, format_us
 
+_HALVES: dict[str, int] = {}  # where what was written in an environment is cut in two
+
 
 @pytest.fixture
 async def written(client: httpx.AsyncClient, environment: str) -> str:
@@ -26,12 +28,13 @@ async def written(client: httpx.AsyncClient, environment: str) -> str:
     lines += [line(half + (n + 1) * SECOND_US, "warn", f"queue is slow: {n} s", "mail") for n in range(30)]
     reply = await client.post("/ingest/logs", json=lines, params={"environment": environment})
     assert reply.status_code == 200, reply.text
+    _HALVES[environment] = half
     return environment
 
 
 async def _get(client: httpx.AsyncClient, path: str, environment: str, **query: object) -> dict[str, object]:
-    now = time.time_ns() // 1000
-    window = {"from": format_us(now - 5 * MINUTE_US), "to": format_us(now + MINUTE_US), "environment": environment}
+    half = _HALVES[environment]
+    window = {"from": format_us(half), "to": format_us(half + 8 * MINUTE_US), "environment": environment}
     reply = await client.get(path, params={**window, **query})  # type: ignore[dict-item]  # any scalar will do
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
@@ -95,6 +98,32 @@ async def test_lines_are_found_by_text_page_by_page(client: httpx.AsyncClient, w
             break
     assert seen == [f"card {n} was REFUSED" for n in reversed(range(7))]
     assert (await _get(client, "/search/logs", written, q="100%_\\' OR 1=1"))["lines"] == []
+
+
+async def test_a_search_that_takes_too_long_goes_on_at_its_cursor(
+    client: httpx.AsyncClient, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _until_counted(client, written)
+    whole = await _get(client, "/search/logs", written, q="was refused")
+    start, end = str(whole["from"]), str(whole["to"])
+    assert (whole["searched_from"], whole["cursor"]) == (start, "")
+    monkeypatch.setattr("agents.log_replies._SEARCH_SECONDS", 0.0)  # one look, and no more
+    monkeypatch.setattr("agents.log_replies._FIRST_LOOK_US", 20 * SECOND_US)
+    for query, wanted in (({"q": "was refused"}, 7), ({"q": "order", "limit": 3}, 40), ({"q": "queue"}, 30)):
+        seen: list[int] = []
+        cursor, froms = "", [end]
+        for _ in range(60):
+            params = {"environment": written, "from": start, "to": end, "before": cursor, **query}
+            body = (await client.get("/search/logs", params=params)).json()  # type: ignore[arg-type]
+            seen += [row["id"] for row in body["lines"]]
+            froms.append(body["searched_from"])
+            cursor = body["cursor"]
+            if not cursor:
+                break
+        assert (len(seen), len(set(seen))) == (wanted, wanted)
+        assert froms == sorted(froms, reverse=True)
+        assert froms[-1] == start
+        assert len(froms) > 4
 
 
 async def test_new_lines_are_followed(client: httpx.AsyncClient, written: str) -> None:
