@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from domain.times import Window
 from storage.database import Database
@@ -53,14 +53,33 @@ EXPORTS: dict[ExportKind, Export] = {
 }  # fmt: skip
 
 
-async def read_pages(
-    database: Database, kind: ExportKind, environment: str, window: Window
-) -> AsyncIterator[list[tuple[Any, ...]]]:
-    """Yield the rows of a kind in a window, oldest first, a few thousand at a time; attributes are JSON text."""
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is exported: a window of an environment as far as it was stored by a delivery, and how many rows that were."""
+
+    environment: str
+    window: Window
+    upto_seq: int
+    rows: int
+
+    @classmethod
+    async def measure(cls, database: Database, kind: ExportKind, environment: str, window: Window) -> Self:
+        """Return what there is now."""
+        upto = int((await database.fetch("ingest_read_clock"))[0][0])
+        asked = (environment, window.end_us, upto, window.start_us)
+        return cls(environment, window, upto, int((await database.fetch(f"count_exported_{kind}", asked))[0][0]))
+
+
+async def read_pages(database: Database, kind: ExportKind, extent: Extent) -> AsyncIterator[list[tuple[Any, ...]]]:
+    """Yield the rows of a kind, oldest first, a few thousand at a time; attributes are JSON text.
+
+    What is stored meanwhile is left out. What retention drops meanwhile is missing: then they are fewer than the extent's.
+    """
     export = EXPORTS[kind]
-    moment, key = window.start_us, export.before_all
+    moment, key = extent.window.start_us, export.before_all
     while True:
-        page = await database.fetch(f"export_{kind}", (environment, window.end_us, moment, moment, *key, _PAGE_ROWS))
+        asked = (extent.environment, extent.window.end_us, extent.upto_seq, moment, moment, *key, _PAGE_ROWS)
+        page = await database.fetch(f"export_{kind}", asked)
         if page:
             yield page
         if len(page) < _PAGE_ROWS:

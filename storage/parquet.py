@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,19 @@ from domain.errors import SettingsError, StorageError
 from domain.telemetry import Level, SpanKind
 from domain.times import Window
 from storage.database import Database
-from storage.export import EXPORTS, ColumnType, ExportKind, read_pages
+from storage.export import EXPORTS, ColumnType, ExportKind, Extent, read_pages
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file and its rows. `missing` rows were there when it was begun, and dropped by retention before they were read."""
+
+    file: Path
+    rows: int
+    missing: int
 
 
 async def write_parquet(
@@ -25,11 +35,11 @@ async def write_parquet(
     environment: str,
     window: Window,
     folder: Path,
-    told: Callable[[int], None] = lambda rows: None,
-) -> tuple[Path, int]:
-    """Write a window to `folder`/`kind`.parquet and return (the file, its rows); `told(rows so far)` after each page.
+    told: Callable[[int, int], None] = lambda rows, every: None,
+) -> Exported:
+    """Write a window to `folder`/`kind`.parquet; `told(rows so far, of how many)` after each page.
 
-    A file of that name is replaced once the new one is whole. Raises SettingsError without pyarrow, and StorageError.
+    What is stored while it is written is left out. A file of that name is replaced once the new one is whole. Raises SettingsError without pyarrow, and StorageError.
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise SettingsError(
@@ -42,18 +52,19 @@ async def write_parquet(
     schema, part = _schema(columns), path.with_suffix(".parquet.part")
     try:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        extent = await Extent.measure(database, kind, environment, window)
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            async for page in read_pages(database, kind, environment, window):
+            async for page in read_pages(database, kind, extent):
                 await asyncio.to_thread(writer.write_table, _table(page, columns, schema))
                 rows += len(page)
-                told(rows)
+                told(rows, extent.rows)
         part.replace(path)
     except OSError as exc:
         raise StorageError(f"The file cannot be written: {exc}") from exc
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    return path, rows
+    return Exported(path, rows, extent.rows - rows)
 
 
 def _schema(columns: dict[str, ColumnType]) -> pa.Schema:

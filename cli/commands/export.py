@@ -14,6 +14,7 @@ from cli.screen import make_console, print_json, styled
 
 if TYPE_CHECKING:
     from domain.times import Window
+    from storage.parquet import Exported
 
 
 class ExportChoice(StrEnum):
@@ -34,8 +35,8 @@ def export(
 ) -> None:
     """Write log events, spans or metric points of a time to OUT/KIND.parquet, oldest first.
 
-    Memory stays small however much it is. A file of that name is replaced once the new one is whole. Needs the extra
-    `parquet`.
+    Memory stays small however much it is. A file of that name is replaced once the new one is whole. What is stored while
+    it is written is left out; exit status 1 if retention dropped some of it meanwhile. Needs the extra `parquet`.
     """
     from agents.replies import read_time
     from domain.errors import QuestionError
@@ -45,14 +46,20 @@ def export(
     end = read_time("to", until) or time.time_ns() // 1000
     if start >= end:
         raise QuestionError("`from` must lie before `to`.")
-    path, rows = asyncio.run(_export(kind, environment, Window(start, end), out))
+    found = asyncio.run(_export(kind, environment, Window(start, end), out))
     if as_json:
-        print_json({"file": str(path), "rows": rows})
-        return
-    make_console().print(styled(f"{path}: {rows:,} rows"), soft_wrap=True)
+        print_json({"file": str(found.file), "rows": found.rows, "missing": found.missing})
+    else:
+        make_console().print(styled(f"{found.file}: {found.rows:,} rows"), soft_wrap=True)
+        if not found.rows:
+            make_console(stderr=True).print(styled(f"The environment {environment} has none of that time.", "dim"))
+    if found.missing:
+        text = f"{found.missing:,} more were dropped by retention before they were read: the file lacks them."
+        make_console(stderr=True).print(styled(text, "bold yellow"), soft_wrap=True)
+        raise typer.Exit(1)
 
 
-async def _export(kind: ExportChoice, environment: str, window: Window, out: Path) -> tuple[Path, int]:
+async def _export(kind: ExportChoice, environment: str, window: Window, out: Path) -> Exported:
     from cli.services import open_database
     from domain.settings import load_settings
     from storage.parquet import write_parquet
@@ -62,5 +69,5 @@ async def _export(kind: ExportChoice, environment: str, window: Window, out: Pat
         with notes.status(styled("reading", "dim")) as shown:
             return await write_parquet(
                 database, kind.value, environment, window, out,
-                lambda rows: shown.update(styled(f"{rows:,} rows", "dim")),
+                lambda rows, every: shown.update(styled(f"{rows:,} of {every:,} rows", "dim")),
             )  # fmt: skip

@@ -129,7 +129,7 @@ def test_lines_are_exported(run: Run, environment: str, tmp_path: Path) -> None:
     run("ingest", "-", "-e", environment, stdin=_line(now, "order 7 placed") + _line(now + 1, "order 8 placed"))
     asked = ("export", "logs", "-e", environment, "--to", format_us(now + SECOND_US), "--out", str(tmp_path), "--json")
     told = json.loads(run(*asked, "--from", format_us(now)).stdout)
-    assert told == {"file": str(tmp_path / "logs.parquet"), "rows": 2}
+    assert told == {"file": str(tmp_path / "logs.parquet"), "rows": 2, "missing": 0}
     rows = parquet.read_table(told["file"]).to_pylist()
     assert [row["message"] for row in rows] == ["order 7 placed", "order 8 placed"]
     assert "must lie before" in run(*asked, "--from", "2100-01-01", status=1).stderr

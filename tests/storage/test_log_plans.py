@@ -36,7 +36,7 @@ async def filled(fresh_url: Callable[[], str], open_database: Callable[[str], Aw
 async def test_pages_of_lines_are_read_in_the_order_of_an_index(filled: Database) -> None:
     newest = ("e", START, END, END, END, 0, "", "", 0, "", "", 50)
     page = ("e", START, END, MIDDLE, MIDDLE, 9_000, "", "", 0, "line", "line", 50)
-    exported = ("e", END, MIDDLE, MIDDLE, 9_000, 2_000)
+    exported = ("e", END, 1, MIDDLE, MIDDLE, 9_000, 2_000)
     for name, asked in (("logs_matching", newest), ("logs_matching", page), ("export_logs", exported)):
         plan = (await filled.fetch(f"plan_of_{name}", asked))[0]
         assert plan[5] == "by_time", plan
