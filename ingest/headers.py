@@ -43,13 +43,17 @@ class Kind(Enum):
 
 
 class Column(msgspec.Struct, frozen=True, gc=False):
-    """One column of one line: its kind, its text without brackets and marks, and where it and the blanks after it end."""
+    """One column of one line: its kind, its text without brackets and marks, and where it and the blanks after it end.
+
+    `zoned` is False for a time that names no zone, and so was read as if it were UTC.
+    """
 
     kind: Kind
     text: str
     end: int
     next: int
     time_us: int = 0
+    zoned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ def _read_column(line: str, at: int, now_us: int, bars: bool) -> Column:
         while end < len(line) and line[end] in "],>):Z":
             end += 1
         if end == len(line) or line[end] in " \t|":
-            return Column(Kind.TIME, line[at:end], end, _skip(line, end), stamp.time_us)
+            zoned = stamp.zoned or "Z" in line[stamp.end : end]
+            return Column(Kind.TIME, line[at:end], end, _skip(line, end), stamp.time_us, zoned)
     if (found := _LEVEL.match(line, at)) is not None:
         return _column(Kind.LEVEL, found[0].strip("[]<>():"), line, found.end())
     if line[at] == "[" and (end := _closing(line, at)):

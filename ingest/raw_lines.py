@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ from ingest.headers import (
 )
 from ingest.said_fields import guess_level, read_said_fields, read_trace_ids
 from ingest.structured_lines import read_object, take
-from ingest.timestamps import parse_said_time
+from ingest.timestamps import clock_in, moment_in, parse_said_time
 
 _SOURCES = 10_000
 _MISSES = 0.5
@@ -62,9 +63,13 @@ class _Source:
 
 
 class LineReader:
-    """Reads the raw lines of many sources; remembers how each of the last 10,000 writes its header."""
+    """Reads the raw lines of many sources; remembers how each of the last 10,000 writes its header.
 
-    def __init__(self) -> None:
+    Times that name no zone are of `zone`.
+    """
+
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        self._zone = zone
         self._sources: OrderedDict[str, _Source] = OrderedDict()
 
     def learn(self, source: str, lines: Sequence[str], now_us: int) -> Layout:
@@ -79,16 +84,17 @@ class LineReader:
         Never raises; the message is cut to 64 KiB.
         """
         line = line.rstrip("\r\n")
+        zone = self._zone
         fields = read_object(line)
         if fields is not None:
-            return _structured(fields, line, now_us)
+            return _structured(fields, line, now_us, zone)
         known = self._source(source)
         head, _, rest = line.partition("\n")
-        columns = self._cut(known, head, now_us)
+        columns = self._cut(known, head, clock_in(zone, now_us))
         message = head[columns[-1].next :] if columns else head
         if fields := read_object(message):
-            return _structured(fields, message, now_us, _from_columns(columns, "", now_us))
-        return _from_columns(columns, f"{message}\n{rest}" if rest else message, now_us)
+            return _structured(fields, message, now_us, zone, _from_columns(columns, "", now_us, zone))
+        return _from_columns(columns, f"{message}\n{rest}" if rest else message, now_us, zone)
 
     def _source(self, name: str) -> _Source:
         known = self._sources.get(name)
@@ -122,14 +128,15 @@ class LineReader:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def _from_columns(columns: Sequence[Column], message: str, now_us: int) -> RawRecord:
+def _from_columns(columns: Sequence[Column], message: str, now_us: int, zone: tzinfo) -> RawRecord:
     message = clean_text(message, MESSAGE_BYTES)
     level = level_of(columns)
     trace_id, span_id = read_trace_ids(message)
     named = _name_columns(columns)
+    time = next((column for column in columns if column.kind is Kind.TIME), None)
     return RawRecord(
         message=message,
-        time_us=next((column.time_us for column in columns if column.kind is Kind.TIME), None),
+        time_us=None if time is None else time.time_us if time.zoned else moment_in(zone, time.time_us, now_us),
         level=guess_level(message) if level is None else level,
         service=named.pop("service", ""),
         node=named.pop("node", ""),
@@ -180,7 +187,9 @@ def _split_tag(text: str) -> tuple[str, str]:
     return (name, pid) if pid.isdigit() and name else (text, "")
 
 
-def _structured(fields: dict[str, Any], line: str, now_us: int, outer: RawRecord | None = None) -> RawRecord:
+def _structured(
+    fields: dict[str, Any], line: str, now_us: int, zone: tzinfo, outer: RawRecord | None = None
+) -> RawRecord:
     """Return the record of a line that is an object; what it does not say itself, the header around it may."""
     outer = outer or RawRecord("")
     said_time, said_level = take(fields, keys.TIME_KEYS), take(fields, keys.LEVEL_KEYS)
@@ -197,7 +206,7 @@ def _structured(fields: dict[str, Any], line: str, now_us: int, outer: RawRecord
     ]
     return RawRecord(
         message=text,
-        time_us=_time_of(said_time, now_us) or outer.time_us,
+        time_us=_time_of(said_time, now_us, zone) or outer.time_us,
         level=level or outer.level or guess_level(text),
         service=_name_of(fields, keys.SERVICE_KEYS) or outer.service,
         node=_name_of(fields, keys.NODE_KEYS) or outer.node,
@@ -221,10 +230,10 @@ def _name_of(fields: dict[str, Any], names: tuple[str, ...]) -> str:
     return clean_name(str(value)) if isinstance(value, str | int) else ""
 
 
-def _time_of(value: Any, now_us: int) -> int | None:
+def _time_of(value: Any, now_us: int, zone: tzinfo) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        return parse_said_time(value, now_us)
+        return parse_said_time(value, now_us, zone)
     except ValueError:
         return None

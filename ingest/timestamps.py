@@ -60,6 +60,8 @@ _FORMATS = tuple(
 )
 _EPOCH = re.compile(r"(?P<whole>1[0-9]{9})(?:[.,](?P<f>[0-9]{1,9})|(?P<more>[0-9]{3}|[0-9]{6}|[0-9]{9}))?(?![\w.:-])")
 _KLOG = re.compile(rf"(?P<level>[IWEF])(?P<m>[0-9]{{2}})(?P<d>[0-9]{{2}})\s{_CLOCK}")
+# The end of an ISO 8601 text that names no zone.
+_CLOCK_ALONE = re.compile(r"[T ][0-9]{2}:?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?\s*$")
 # Which of them begin with the name of a month or a weekday, and which with a digit.
 _NAMES = frozenset((*_MONTHS, "mon", "tue", "wed", "thu", "fri", "sat", "sun"))
 _DIGITS = frozenset("0123456789")
@@ -123,30 +125,35 @@ def _read_formats(text: str, now_us: int, at: int) -> Stamp | None:
 
 def parse_any_time(text: str, now_us: int) -> int:
     """Return the time that a whole text says; raises ValueError where it says none."""
-    text = text.strip().strip("[]")
-    stamp = read_stamp(text, now_us)
-    if stamp is None or stamp.end != len(text):
+    stamp = _read_whole(text, now_us)
+    if stamp is None:
         raise ValueError(f"not a time: {text[:64]!r}")
     return stamp.time_us
 
 
-def parse_said_time(value: str | int | float, now_us: int) -> int:
+def _read_whole(text: str, now_us: int) -> Stamp | None:
+    text = text.strip().strip("[]")
+    stamp = read_stamp(text, now_us)
+    return stamp if stamp is not None and stamp.end == len(text) else None
+
+
+def parse_said_time(value: str | int | float, now_us: int, zone: tzinfo = UTC) -> int:
     """Return the time that a field says: RFC 3339, an epoch number, or a text in any of the formats of this module.
 
-    Raises ValueError.
+    A text that names no zone is of `zone`. Raises ValueError.
     """
     try:
-        return parse_time_us(value)
+        moment = parse_time_us(value)
     except OverflowError as exc:
         raise ValueError("not a time (infinite or not a number)") from exc
     except ValueError:
-        if not isinstance(value, str):
+        stamp = _read_whole(value, clock_in(zone, now_us)) if isinstance(value, str) else None
+        if stamp is None:
             raise
-        try:
-            return parse_any_time(value, now_us)
-        except ValueError:
-            pass
-        raise
+        return stamp.time_us if stamp.zoned else moment_in(zone, stamp.time_us, now_us)
+    if _is_utc(zone) or not isinstance(value, str) or not _CLOCK_ALONE.search(value):
+        return moment
+    return moment_in(zone, moment, now_us)
 
 
 # -- times without a zone ----------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ def ship(
     key_file: Annotated[str, typer.Option(help="File that holds an API key with the role ingest.")] = "",
     environment: Annotated[str, typer.Option("--environment", "-e", help="Environment of the lines.")] = "",
     service: Annotated[str, typer.Option(help="Service of FILES. Default: the file's name without its ending.")] = "",
+    zone: Annotated[
+        str, typer.Option(help="Zone of times in FILES that name none, such as Europe/Berlin, or local. Default: UTC.")
+    ] = "",
     start: Annotated[
         Start | None, typer.Option(help="Where FILES that were never read begin. Default: end; with --once beginning.")
     ] = None,
@@ -83,7 +86,7 @@ def ship(
     if status:
         _print_status(folder, as_json)
         return
-    given = _with_flags(given, files or [], server, key_file, environment, service, start, once or dry_run)
+    given = _with_flags(given, files or [], server, key_file, environment, service, zone, start, once or dry_run)
     _set_up_logging()
     if not asyncio.run(_ship(given, folder, once=once, dry_run=dry_run, as_json=as_json)):
         raise typer.Exit(1)
@@ -96,6 +99,7 @@ def _with_flags(
     key_file: str,
     environment: str,
     service: str,
+    zone: str,
     start: Start | None,
     reads_all: bool,
 ) -> ShipConfig:
@@ -106,9 +110,9 @@ def _with_flags(
     if paths:
         from_beginning = start is Start.beginning
         files_start: Literal["beginning", "end"] = "beginning" if from_beginning else "end"
-        sources.append(FilesConfig(name="arguments", paths=paths, service=service, start=files_start))
+        sources.append(FilesConfig(name="arguments", paths=paths, service=service, zone=zone, start=files_start))
     if "-" in files:
-        sources.append(StdinConfig(service=service))
+        sources.append(StdinConfig(service=service, zone=zone))
     if reads_all and start is not Start.end:
         sources = [
             each if isinstance(each, StdinConfig) else msgspec.structs.replace(each, start="beginning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 
 from domain.telemetry import Level
 from ingest.raw_lines import LineReader, RawRecord
@@ -27,6 +28,7 @@ class Assembler:
     """Assembles one file's lines. Its state is in the cursor: `held` and `pieces`.
 
     With a reader the header of a line (time, level, process ...) becomes fields, and so do the fields of a JSON line.
+    `zone` is that of times of syslog that name none, by default the machine's; a reader has its own.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class Assembler:
         joins: bool,
         encoding: str,
         reader: LineReader | None = None,
+        zone: tzinfo | None = None,
     ) -> None:
         self._reader = reader
+        self._zone = zone
         self._source = cursor.path
         self._pieces = cursor.pieces
         self._naming = naming
@@ -70,7 +74,7 @@ class Assembler:
         done: list[Line] = []
         cut, note, add, held = chunk.cut, chunk.note, self._joiner.add, self._joiner.held
         now_us = max(now_us, self._last_us)
-        for time_us, stream, line, more in read_entries(form, lines, self._pieces):
+        for time_us, stream, line, more in read_entries(form, lines, self._pieces, self._zone):
             now_us += 1  # so that lines without a time keep their order
             joined = add(time_us or now_us, line, stream, cut + more, note)
             if joined is not None:

@@ -24,6 +24,7 @@ from ingest.shipping.line import Attribute
 from ingest.shipping.naming import name_container
 from ingest.shipping.pipe import PipeSource
 from ingest.shipping.source import Source
+from ingest.shipping.zones import read_zone
 
 type Start = Literal["beginning", "end"]
 
@@ -47,6 +48,7 @@ class FilesConfig(_Given, frozen=True, tag_field="kind", tag="files", kw_only=Tr
     paths: list[str]
     exclude: list[str] = []
     format: Literal["plain", "syslog", "cri", "docker"] = "plain"
+    zone: str = ""
     start: Start = "end"
     join: bool = True
     parse: bool = True
@@ -81,6 +83,7 @@ class StdinConfig(_Given, frozen=True, tag_field="kind", tag="stdin", kw_only=Tr
     """Standard input."""
 
     format: Literal["plain", "syslog", "cri", "docker"] = "plain"
+    zone: str = ""
     join: bool = True
     parse: bool = True
     encoding: str = "utf-8"
@@ -172,6 +175,7 @@ def _build_source(given: SourceConfig, node: str, *, once: bool) -> Source:
                 joins=given.join,
                 parses=given.parse,
                 encoding=given.encoding,
+                zone=read_zone(given.zone) if given.zone else None,
             )
 
 
@@ -195,6 +199,7 @@ def _files(given: FilesConfig, naming: Naming) -> FileOptions:
         join_seconds=given.join_seconds,
         partial_seconds=given.partial_seconds,
         max_open=given.max_open,
+        zone=read_zone(given.zone) if given.zone else None,
     )
 
 

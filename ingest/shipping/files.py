@@ -8,6 +8,7 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 import msgspec
 
@@ -50,6 +51,7 @@ class FileOptions:
     partial_seconds: float = 10.0
     scan_seconds: float = 1.0
     max_open: int = 256
+    zone: tzinfo | None = None
 
 
 class FileSource:
@@ -62,7 +64,7 @@ class FileSource:
         self._options = options
         self._once = once
         self._clock = clock
-        self._reader = LineReader() if options.parses else None
+        self._reader = LineReader(options.zone or UTC) if options.parses else None
         self._tails: dict[tuple[int, int], Tail] = {}
         self._assemblers: dict[str, Assembler] = {}
         self._open: OrderedDict[str, Tail] = OrderedDict()
@@ -326,6 +328,7 @@ class FileSource:
                 joins=options.joins,
                 encoding=options.encoding,
                 reader=self._reader,
+                zone=options.zone,
             )
             self._assemblers[tail.key] = found
         return found

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, tzinfo
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from domain.times import to_us
+from domain.times import LATEST_US, to_us
 from ingest.shipping.line import MAX_LINE_BYTES, Attribute
 from ingest.shipping.tail import Piece
+from ingest.shipping.zones import local_zone
+from ingest.timestamps import clock_in, moment_in, read_stamp
 
 type Form = Literal["plain", "cri", "docker", "syslog"]
 
@@ -47,8 +49,11 @@ class _DockerLine(msgspec.Struct):
 _docker = msgspec.json.Decoder(_DockerLine)
 
 
-def read_entries(form: Form, lines: list[str], pieces: dict[str, Piece]) -> Iterator[Entry]:
-    """Yield the entries of raw lines; `pieces` keeps the parts of split lines from one call to the next."""
+def read_entries(form: Form, lines: list[str], pieces: dict[str, Piece], zone: tzinfo | None = None) -> Iterator[Entry]:
+    """Yield the entries of raw lines; `pieces` keeps the parts of split lines from one call to the next.
+
+    `zone` is that of times of syslog that name none, by default the machine's.
+    """
     match form:
         case "plain":
             for text in lines:
@@ -61,7 +66,7 @@ def read_entries(form: Form, lines: list[str], pieces: dict[str, Piece]) -> Iter
                 yield from _read_docker(text, pieces)
         case "syslog":
             for text in lines:
-                yield _read_syslog(text)
+                yield _read_syslog(text, zone or local_zone())
 
 
 def sniff_form(line: str) -> Form:
@@ -120,31 +125,25 @@ def _put_together(stream: str, text: str, pieces: dict[str, Piece], *, ends: boo
     return None
 
 
-def _read_syslog(text: str) -> Entry:
+def _read_syslog(text: str, zone: tzinfo) -> Entry:
     found = _SYSLOG.fullmatch(text)
     if found is None:
         return Entry(0, "", text)
-    moment = _parse_time(found["new"]) if found["new"] else _parse_old_time(found["old"])
+    moment = _parse_time(found["new"]) if found["new"] else _parse_old_time(found["old"], zone)
     stream = " ".join((found["program"], found["pid"] or "", found["host"], found["priority"] or ""))
     return Entry(moment, stream, found["text"])
 
 
 def _parse_time(text: str) -> int:
     try:
-        return to_us(datetime.fromisoformat(text))
+        moment = to_us(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return 0
+    return moment if 0 < moment <= LATEST_US else 0  # Docker says the year 1 where it knows no time
 
 
-def _parse_old_time(text: str) -> int:
-    """Return the moment of `Nov 21 13:49:40`: local time, of the year that puts it closest behind now."""
-    now = datetime.now(UTC)
-    for year in (now.year + 1, now.year, now.year - 1):
-        try:
-            local = time.mktime(time.strptime(f"{year} {text}", "%Y %b %d %H:%M:%S"))
-        except (ValueError, OverflowError):
-            continue
-        moment = datetime.fromtimestamp(local, UTC)
-        if moment <= now + timedelta(days=1):
-            return to_us(moment)
-    return 0
+def _parse_old_time(text: str, zone: tzinfo) -> int:
+    """Return the moment of `Nov 21 13:49:40` on a clock of a zone: the latest that does not lie in the future."""
+    now_us = time.time_ns() // 1000
+    stamp = read_stamp(text, clock_in(zone, now_us))
+    return 0 if stamp is None else moment_in(zone, stamp.time_us, now_us)

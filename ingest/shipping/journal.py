@@ -199,7 +199,7 @@ def read_entry(entry: Mapping[str, Any], naming: Naming) -> Line | None:
     if cut:
         attributes["log.cut_bytes"] = cut
     priority = _text(entry.get("PRIORITY"))
-    level = _SEVERITIES[int(priority)] if priority.isdigit() and int(priority) < 8 else ""
+    level = _SEVERITIES[int(priority)] if len(priority) == 1 and priority in "01234567" else ""
     if level in ("", "info"):  # what a service prints has no priority of its own
         level = guess_level(message) or level
     return Line(

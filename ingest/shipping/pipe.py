@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, tzinfo
 
 from ingest.raw_lines import LineReader
 from ingest.shipping.assembly import Assembler, Naming
@@ -34,12 +35,13 @@ class PipeSource:
         parses: bool = False,
         encoding: str = "utf-8",
         join_seconds: float = 1.0,
+        zone: tzinfo | None = None,
     ) -> None:
         self.name = name
         self._fd = fd
-        reader = LineReader() if parses else None
+        reader = LineReader(zone or UTC) if parses else None
         cursor = Cursor(name, 0, 0)
-        self._assembler = Assembler(cursor, naming, form, joins=joins, encoding=encoding, reader=reader)
+        self._assembler = Assembler(cursor, naming, form, joins=joins, encoding=encoding, reader=reader, zone=zone)
         self._join_seconds = join_seconds
         self._rest = b""
         self._cut = 0

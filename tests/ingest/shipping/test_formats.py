@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.errors import SettingsError
 from domain.telemetry import Level
 from domain.times import format_us, parse_time_us
 from ingest.line_rules import LineRule
@@ -20,6 +21,7 @@ from ingest.shipping.formats import Form, read_entries, sniff_form
 from ingest.shipping.line import Line, guess_level
 from ingest.shipping.naming import name_container
 from ingest.shipping.tail import Chunk, Cursor, Piece
+from ingest.shipping.zones import local_zone, read_zone
 
 FORMS: tuple[Form, ...] = ("plain", "cri", "docker", "syslog")
 
@@ -55,6 +57,56 @@ def test_what_lines_say_of_themselves_becomes_fields() -> None:
     ]
     assert lines[1].trace_id == "0af7651916cd43dd8448eb211c80319c"
     assert (lines[1].node, lines[1].attributes["ms"]) == ("node", 7)
+
+
+@pytest.mark.parametrize(
+    ("zone", "line", "moment"),
+    [
+        ("", "2026-11-21 10:00:00,500 ERROR x", "2026-11-21T10:00:00.500000Z"),
+        ("Europe/Berlin", "2026-11-21 10:00:00,500 ERROR x", "2026-11-21T09:00:00.500000Z"),
+        ("Europe/Berlin", "2026-07-21 10:00:00,500 ERROR x", "2026-07-21T08:00:00.500000Z"),
+        ("Europe/Berlin", "2026-11-21T10:00:00Z ERROR x", "2026-11-21T10:00:00Z"),
+        ("Europe/Berlin", "2026-11-21 10:00:00 +0530 ERROR x", "2026-11-21T04:30:00Z"),
+        ("Europe/Berlin", '{"time": "2026-11-21T10:00:00", "msg": "x"}', "2026-11-21T09:00:00Z"),
+        ("Europe/Berlin", '{"time": "2026-11-21 10:00:00.25", "msg": "x"}', "2026-11-21T09:00:00.250000Z"),
+        ("Europe/Berlin", '{"time": "2026-11-21T10:00:00Z", "msg": "x"}', "2026-11-21T10:00:00Z"),
+        ("Europe/Berlin", '{"time": 1795255200, "msg": "x"}', "2026-11-21T10:00:00Z"),
+        ("Europe/Berlin", '{"time": "21/Nov/2026:10:00:00 +0000", "msg": "x"}', "2026-11-21T10:00:00Z"),
+        ("Europe/Berlin", '{"time": "Nov 21 10:00:00", "msg": "x"}', "2026-11-21T09:00:00Z"),
+        ("Asia/Tokyo", "00:30:00 ERROR x", "2026-11-21T15:30:00Z"),
+        ("America/New_York", "I1121 23:30:00.000000 1 a.go:1] x", "2026-11-22T04:30:00Z"),
+    ],
+)
+def test_times_without_a_zone_are_of_the_zone_of_their_source(zone: str, line: str, moment: str) -> None:
+    cursor, naming = Cursor("x", 0, 0), Naming("app", "node")
+    assembler = Assembler(cursor, naming, "plain", joins=True, encoding="utf-8", reader=LineReader(read_zone(zone)))
+    now_us = parse_time_us("2026-11-21T15:31:00Z" if "Tokyo" in zone else "2026-11-22T05:00:00Z")
+    (found,) = assembler.add(Chunk([line.encode()], 0), now_us) + assembler.flush()
+    assert (format_us(found.timestamp), found.message) == (moment, "x")
+
+
+def test_the_zone_of_files_of_syslog_is_that_of_the_machine_unless_another_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    local_zone.cache_clear()
+    try:
+        moments = [
+            next(iter(read_entries("syslog", ["Nov 21 13:49:40 web-1 cart: x"], {}, zone))).time_us
+            for zone in (None, read_zone("local"), read_zone("UTC"))
+        ]
+    finally:
+        local_zone.cache_clear()
+    assert [format_us(moment)[4:] for moment in moments] == ["-11-21T04:49:40Z", "-11-21T04:49:40Z", "-11-21T13:49:40Z"]
+    with pytest.raises(SettingsError, match="no time zone 'Europe/Nowhere'"):
+        read_zone("Europe/Nowhere")
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-13-01T00:00:00Z"])
+def test_a_runtime_that_knows_no_time_costs_no_line(when: str) -> None:
+    (docker,) = _assemble("docker", json.dumps({"log": "x\n", "stream": "stdout", "time": when}))
+    (cri,) = _assemble("cri", f"{when} stdout F x")
+    assert (docker.timestamp, cri.timestamp) == (2, 2)  # that of their reading
 
 
 def test_cri_lines_with_split_ones_of_two_streams() -> None:

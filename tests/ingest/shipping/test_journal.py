@@ -120,6 +120,13 @@ async def test_no_journalctl_is_told_of() -> None:
         await source.start({})
 
 
+@pytest.mark.parametrize("priority", ["²", "٣", "8", "-1", "", "1" * 5000, ["3", "4"], [51], None])
+def test_a_priority_that_is_none_costs_no_line(priority: Any) -> None:
+    line = read_entry({"MESSAGE": "x", "PRIORITY": priority}, Naming(""))
+    assert line is not None
+    assert line.level in ("", "error")
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
