@@ -6,7 +6,7 @@ import glob
 import os
 import stat as modes
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -87,10 +87,14 @@ def find_copy(cursor: Cursor) -> Found | None:
 
 
 def may_be_copy(cursor: Cursor, path: str) -> bool:
-    """Say whether a rotation would give a copy of the file this path: `app.log.1`, `app.log-20260101`, `app-1.log`."""
+    """Say whether a rotation would give a copy of the file this path: `app.log.1`, `app.log-20260101`, `app-1.log`.
+
+    By now the file itself may have been given a name of that kind: the copy of what is `app.log.1` is `app.log.2`.
+    """
     folder, _, name = path.rpartition("/")
     home, _, base = cursor.path.rpartition("/")
-    return folder == home and len(name) > len(base) and name.startswith(_stem(base))
+    numbered = len(name) == len(base) and name != base and name[-1].isdigit() and base[-1].isdigit()
+    return folder == home and (len(name) > len(base) or numbered) and name.startswith(_stem(base))
 
 
 def _stem(name: str) -> str:
@@ -106,14 +110,18 @@ def holds_at(cursor: Cursor, found: Found) -> bool:
         return False
 
 
-def is_copy_at(path: str, original: Cursor) -> bool:
-    """Say whether a file is a copy, perhaps not finished, of another one as it is now or as far as it was read."""
+def is_copy_at(path: str, original: Cursor, original_fd: int = -1) -> bool:
+    """Say whether a file is a copy, perhaps not finished, of another one as it is now or as far as it was read.
+
+    `original_fd` is the other file where it is open: by its path it may not be found any more.
+    """
     try:
-        with Path(path).open("rb") as file, Path(original.path).open("rb") as other:
-            fd = file.fileno()
-            size = os.fstat(fd).st_size
-            is_in_place = os.fstat(other.fileno()).st_ino == original.inode
-            return is_in_place and (is_beginning(fd, size, other.fileno()) or holds(original, fd, size))
+        with Path(path).open("rb") as file, ExitStack() as closing:
+            fd, size = file.fileno(), os.fstat(file.fileno()).st_size
+            if original_fd < 0:
+                original_fd = closing.enter_context(Path(original.path).open("rb")).fileno()
+            is_it = os.fstat(original_fd).st_ino == original.inode
+            return is_it and (is_beginning(fd, size, original_fd) or holds(original, fd, size))
     except OSError:
         return False
 

@@ -184,7 +184,7 @@ class FileSource:
             original = other.cursor
             if other is tail or original.copy_of or not may_be_copy(original, tail.cursor.path):
                 continue
-            if is_copy_at(tail.cursor.path, original):
+            if is_copy_at(tail.cursor.path, original, other.fd):
                 if not original.offset:  # without a mark in it, its being cut short would not be noticed
                     tail.mtime_ns = -1
                     self._make_ready(other)
@@ -200,7 +200,9 @@ class FileSource:
         if not holds_at(tail.cursor, found):
             return False
         original = next((other for other in self._tails.values() if other.key == tail.cursor.copy_of), None)
-        return original is None or found.size == tail.cursor.offset or is_copy_at(found.path, original.cursor)
+        return (
+            original is None or found.size == tail.cursor.offset or is_copy_at(found.path, original.cursor, original.fd)
+        )
 
     def _follow_missing(self, tail: Tail, now: float) -> None:
         """Look after a file that no pattern finds any more: renamed by a rotation, or deleted."""
@@ -250,13 +252,10 @@ class FileSource:
     def _begin_again(self, tail: Tail) -> Portion:
         """The file was cut short or is another one: finish what was read, go on in the copy if there is one."""
         path = tail.cursor.path
-        copy = self._wake_copy(tail)
-        lines: list[Line] = []
+        copy, lines = self._wake_copy(tail)
         if copy is None:
             self._said.append(f"{path} was cut short; lines written just before may have been lost with it")
-            prefix, cut = tail.take_prefix()
-            lines += self._assembler(tail).add(Chunk([prefix] if prefix else [], 0, cut), time.time_ns() // 1000)
-            lines += self._assembler(tail).flush()
+            lines += self._finish_file(tail)
         for other in self._tails.values():
             if other.cursor.copy_of == tail.key:
                 other.cursor.copy_of = "-"
@@ -269,20 +268,29 @@ class FileSource:
             portion.cursors[copy.key] = encode_cursor(copy.cursor)
         return portion
 
-    def _wake_copy(self, tail: Tail) -> Tail | None:
+    def _finish_file(self, tail: Tail) -> list[Line]:
+        """Return what is held back of a file of which nothing more will come."""
+        prefix, cut = tail.take_prefix()
+        assembler = self._assembler(tail)
+        return assembler.add(Chunk([prefix] if prefix else [], 0, cut), time.time_ns() // 1000) + assembler.flush()
+
+    def _wake_copy(self, tail: Tail) -> tuple[Tail | None, list[Line]]:
+        """Return the copy that takes a file's place, if there is one, and what that ends of another file."""
         found = find_copy(tail.cursor)
         if found is None:
-            return None
-        copy = self._tails.get(found.identity)
+            return None, []
+        copy, lines = self._tails.get(found.identity), []
         if copy is not None and copy.cursor.copy_of != tail.key and copy.cursor.offset:
-            return None  # it is read already
+            if holds_at(copy.cursor, found):
+                return None, []  # it is read already
+            lines = self._finish_file(copy)  # its inode was that of another file
         copy = copy or self._add(found)
         state = msgspec.structs.asdict(tail.cursor)
         copy.cursor = Cursor(**(state | {"path": found.path, "device": found.device, "inode": found.inode}))
         copy.seen_scan, copy.is_checked = self._scans, True
         self._assemblers.pop(copy.key, None)
         self._make_ready(copy)
-        return copy
+        return copy, lines
 
     def _flush_idle(self, now: float) -> Portion | None:
         """Ship events that nothing was joined to for a while."""

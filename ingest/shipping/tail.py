@@ -1,7 +1,7 @@
 """One followed file: what of it was read, and whether it is still the file that was read.
 
-A file is known by device, inode and content: the bytes just before the place that was read to must still be there. So a
-file that was cut short and has grown again, or an inode that belongs to another file by now, is noticed before a byte of
+A file is known by device, inode and content: its first bytes and those just before the place that was read to must still
+be there. So a file that was cut short and has grown again, or an inode that belongs to another file by now, is noticed before a byte of
 it is taken for the continuation.
 """
 
@@ -144,7 +144,7 @@ class Tail:
         self.read_at = now
         kept = len(cursor.tail)
         data = os.pread(self.fd, kept + CHUNK_BYTES, cursor.offset - kept)
-        if not data.startswith(cursor.tail):
+        if not data.startswith(cursor.tail) or os.pread(self.fd, len(cursor.head), 0) != cursor.head:
             raise Replaced
         if len(data) == kept:
             self.partial = (0, 0.0)
@@ -225,6 +225,7 @@ class Tail:
         old = self.cursor
         self.cursor = Cursor(old.path, old.device, old.inode)
         self.partial = (0, 0.0)
+        self.is_checked = False  # an inode that is used again may be that of a copy
 
 
 def holds(cursor: Cursor, fd: int, size: int) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,19 @@ def test_what_only_the_copy_of_copytruncate_holds_is_read_there(
     follower.close()
 
 
+def test_a_copy_whose_original_was_renamed_before_anybody_looked(tmp_path: Path, log: Path) -> None:
+    follower = Follower(tmp_path / "app.log*")
+    _append(log, "one\ntwo\n")
+    assert follower.settle() == ["one", "two"]
+    _append(log, "three\n")
+    shutil.copy(log, tmp_path / "app.log.2")
+    os.truncate(log, 0)
+    log.rename(tmp_path / "app.log.1")
+    _append(log, "four\n")
+    assert sorted(follower.settle()) == ["four", "three"]
+    follower.close()
+
+
 def test_a_copy_that_is_still_being_made(tmp_path: Path, log: Path) -> None:
     follower = Follower(tmp_path / "app.log*")
     _append(log, "".join(f"line {number} of many\n" for number in range(1000)))
@@ -195,6 +209,38 @@ def test_an_inode_that_belongs_to_another_file_by_now(log: Path, follower: Follo
         pytest.skip("this file system does not give inode numbers again")
     follower.restart()
     assert follower.settle() == ["one of the new file"]
+
+
+def test_a_file_that_was_cut_and_is_as_long_as_before(log: Path, follower: Follower) -> None:
+    """Lines of one length that differ in their time alone, as of a heartbeat."""
+    _append(log, "10:00:00 " + "still alive " * 8 + "\n")
+    assert len(follower.settle()) == 1
+    os.truncate(log, 0)
+    _append(log, "10:05:00 " + "still alive " * 8 + "\n")
+    assert [message[:8] for message in follower.settle()] == ["10:05:00"]
+
+
+@pytest.mark.parametrize("held", ["an older file\n", ""])
+def test_an_inode_that_a_copy_has_been_given_by_now(tmp_path: Path, log: Path, held: str) -> None:
+    """Removed, and its inode used again by the copy of another file, all while nobody looked."""
+    older = tmp_path / "app.log.1"
+    _append(older, held)
+    _append(log, "one\ntwo\n")
+    with closing(Follower(tmp_path / "app.log*")) as follower:
+        follower.settle()
+        follower.let_go()
+        inode = older.stat().st_ino
+        for _ in range(50):
+            older.unlink()
+            shutil.copy(log, older)
+            if older.stat().st_ino == inode:
+                break
+        else:
+            pytest.skip("this file system does not give inode numbers again")
+        _append(older, "three\n")  # what only the copy holds
+        os.truncate(log, 0)
+        follower.restart()
+        assert follower.settle() == ["three"]
 
 
 def test_compressed_files_are_not_read(tmp_path: Path, log: Path) -> None:
