@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from domain.telemetry import Level, Scalar
+from domain.telemetry import Attributes, Level, Scalar
 
 MESSAGE_BYTES = 64 * 1024
 TEXT_BYTES = 60_000
@@ -49,6 +49,15 @@ def clean_text(text: str, max_bytes: int = TEXT_BYTES) -> str:
     if len(text) * 4 <= max_bytes:
         return text
     return text.encode()[:max_bytes].decode(errors="ignore")
+
+
+def note_cut(attributes: Attributes, text: str, message: str) -> Attributes:
+    """Return the attributes of an event whose text became a message, with `log.cut_bytes` where it did not fit."""
+    if len(text) <= MESSAGE_BYTES // 4:
+        return attributes
+    kept = len(message.encode())
+    left_out = len(text.encode("utf-8", "replace")) - kept
+    return {**attributes, "log.cut_bytes": left_out} if left_out > 0 and kept > MESSAGE_BYTES - 4 else attributes
 
 
 def clean_name(text: str, max_chars: int = NAME_CHARS) -> str:

@@ -35,6 +35,7 @@ from ingest.fields import (
     clean_environment,
     clean_name,
     clean_text,
+    note_cut,
     parse_level,
 )
 from ingest.log_event import LogDraft, with_templates
@@ -198,9 +199,10 @@ def decode_logs(body: bytes, content_type: str, environment: str) -> Decoded[Log
     def careful_draft(raw: Any) -> LogDraft:
         given = _LogIn.model_validate(raw)
         level = parse_level(given.level)
-        attributes = given.attributes
+        attributes: Attributes = given.attributes
         if level is None and given.level is not None:
             attributes = {**attributes, "level": clean_name(str(given.level))}
+        attributes = note_cut(attributes, _text(raw.get("message")), given.message)
         return LogDraft(
             environment=given.environment or _environment(_said(attributes, _ENVIRONMENT_KEYS)) or environment,
             time_us=given.timestamp,
@@ -244,16 +246,17 @@ def _quick_draft(raw: Any, environment: str) -> LogDraft | None:
     if not service or (level is None and "level" in raw):
         return None
     span_id = _id(given.span_id) if given.span_id else ""
+    message = clean_text(given.message, MESSAGE_BYTES)
     return LogDraft(
         named or said or environment,
         time_us,
         service,
         level or Level.INFO,
-        clean_text(given.message, MESSAGE_BYTES),
+        message,
         clean_name(given.node) if given.node else "",
         _id(given.trace_id) if given.trace_id else "",
         span_id if len(span_id) == 16 else "",
-        attributes,
+        note_cut(attributes, given.message, message),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from domain.telemetry import Attributes, Level, LogEvent
-from ingest.fields import MESSAGE_BYTES, clean_text
+from ingest.fields import MESSAGE_BYTES, clean_text, note_cut
 from ingest.payload import Decoded
 from ingest.said_fields import read_said_fields, read_trace_ids
 from ingest.template import templates_of
@@ -42,6 +42,7 @@ def draft_log_event(
 ) -> LogDraft:
     """Return the draft of a line as it came; the line is cleaned. Names and attributes must have been."""
     text = clean_text(message, MESSAGE_BYTES)
+    attributes = note_cut(attributes, message, text)
     return LogDraft(environment, time_us, service, level or Level.INFO, text, node, trace_id, span_id, attributes)
 
 

@@ -41,6 +41,7 @@ from ingest.fields import (
     clean_name,
     clean_scalar,
     clean_text,
+    note_cut,
     parse_level,
     severity_level,
 )
@@ -360,16 +361,18 @@ def _draft(origin: _Origin, scope: str, record: Any, now_us: int) -> tuple[LogDr
     if scope:
         attributes["logger"] = scope
     _shorten_stack(attributes)
+    text = record.body.string_value or _body_text(record, attributes)
+    message = clean_text(text, MESSAGE_BYTES)
     draft = LogDraft(
         environment,
         _micros(nanos) if nanos else now_us,
         origin.service,
         severity_level(record.severity_number) or parse_level(record.severity_text) or Level.INFO,
-        clean_text(record.body.string_value or _body_text(record, attributes), MESSAGE_BYTES),
+        message,
         origin.node,
         _hex(record.trace_id, 16),
         _hex(record.span_id, 8),
-        attributes,
+        note_cut(attributes, text, message),
     )
     return draft, not nanos
 

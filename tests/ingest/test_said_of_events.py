@@ -76,3 +76,19 @@ def test_a_stack_trace_in_a_field_of_its_own(
     (event,) = send("checkout failed", {name: PYTHON.partition("\n")[2], "exception.type": "Said"}).records
     assert (event.message, event.attributes["exception.frames"]) == ("checkout failed", FRAMES)
     assert event.attributes["exception.type"] == "Said"
+
+
+@pytest.mark.parametrize("send", WAYS)
+def test_a_text_that_does_not_fit_says_how_much_is_gone(
+    send: Callable[[str, dict[str, Any]], Decoded[LogEvent]],
+) -> None:
+    (event,) = send("ä" * 50_000, {}).records
+    assert len(event.message.encode()) + int(str(event.attributes["log.cut_bytes"])) == 100_000
+    assert 65_532 < len(event.message.encode()) <= 65_536
+    assert "log.cut_bytes" not in send("x" * 60_000 + "\x1b[0m", {}).records[0].attributes
+
+
+def test_a_text_that_is_read_with_care_says_it_too() -> None:
+    record = {"timestamp": "2026-01-01", "service": "s", "message": "x" * 100_000}
+    (event,) = json_records.decode_logs(json.dumps(record).encode(), "", "e").records
+    assert event.attributes["log.cut_bytes"] == 100_000 - 65_536
