@@ -15,11 +15,11 @@ from functools import lru_cache
 from blake3 import blake3
 
 from ingest.mask_words import VARIABLE
+from ingest.value_forms import HIDDEN as _V
+from ingest.value_forms import hide_queries, write_in_one_way
 from ingest.words import is_name, says_event, says_event_surely, says_outcome
 
 FAMILY_VERSION = 2
-
-_V = "\x00"  # a variable, while we work: one character that no template holds
 
 
 _IS = re.compile(r"(?:is|has|was)_?(?=[A-Z]|(?<=_))")
@@ -75,9 +75,12 @@ _FIRST = re.compile(r"[a-z][a-z\d-]{3,62}(?=:\x00\s)")
 _ADDRESS = re.compile(r"(?<![\w.:-])(?:[\w\x00-]+\.)+[A-Za-z]{2,24}(?=:\x00)")
 _DOTS = re.compile(r"\s*\.{3,}\s*")
 _CALLED = re.compile(r"(?<=\w)\((?P<name>[\w.-]{1,64})\)")
-_SENTENCE = re.compile(r"(?<![\w\x00>])\x22(?P<words>[^\s\x22,;:)\]}][^\s\x22]{0,299}\s[^\x22]{1,300})\x22")
+_SENTENCE = re.compile(
+    r"(?<![\w\x00>])\x22(?P<words>[^\s\x22,;:)\]}][^\s\x22]{0,299}\s[^\x22]{1,300})\x22"
+    r"|(?<![\w\x00>])'(?P<single>[^\s',;:)\]}][^\s']{0,99}\s[^']{0,100}[^\s'])'(?!\w)"
+)
+_SAID = re.compile(r"[\w'’]+")
 _METHOD = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE)\s")
-_EMPTY = re.compile(r"(?<=\s)(?:\(\s?\)|\[\s?\])")
 _SIGNED = re.compile(r"(?<![\w\x00])[<>~≈@#$*+-]{1,2}=?(?=\x00)")
 _UNIT = r"(?:\s?(?:[kKMGTP]?i?[Bb]ytes?|[kKMGT]i?[Bb]|m?sec(?:ond)?s?|min(?:ute)?s?|hours?|days?|ms|us|ns)\b)?"
 _RUN = re.compile(rf"\x00{_UNIT}(?:[\s,;:/|._+*x@#-]*(?:[(\[{{]\s?\x00{_UNIT}\s?[)\]}}]|\x00{_UNIT}))+")
@@ -129,6 +132,7 @@ def _hide_addresses(text: str) -> str:
 
 @lru_cache(20_000)
 def _hide_names(text: str) -> str:
+    text = hide_queries(text)
     if f"{_V}=" in text:
         text = _MASKED_PAIR.sub(f"{_V}={_V}", text)
     if _MAY_PAIR.search(text):
@@ -142,9 +146,9 @@ def _hide_names(text: str) -> str:
         text = _PRINCIPAL.sub(_hide_named, _LABELLED.sub(_hide_named, text))
     if "(" in text or "[" in text or "{" in text:
         text = _hide_in_brackets(text)
-    if '"' in text:
+    if '"' in text or "'" in text:
         text = _SENTENCE.sub(_hide_sentence, text)
-    text = _SIGNED.sub("", text)
+    text = _SIGNED.sub("", write_in_one_way(text))
     for _ in range(3):
         folded = _JOINED.sub(_V, _WRAPPED.sub(_V, _RUN.sub(_V, text)))
         if folded == text:
@@ -180,7 +184,7 @@ def _hide_in_brackets(text: str) -> str:
     text = _ARGUMENT.sub(_V, text)
     text = _NAMED.sub(_hide_inside, text)
     text = _CALLED.sub(_hide_inside, text)
-    return _EMPTY.sub(f"({_V})", _OBJECT.sub(_V, text))
+    return _OBJECT.sub(_V, text)
 
 
 def _hide_inside(match: re.Match[str]) -> str:
@@ -210,9 +214,11 @@ def _hide_value(match: re.Match[str]) -> str:
     telling = _TELLING_KEY.fullmatch(name) is not None
     if _BOOLEAN.fullmatch(bare):
         return match[0] if telling or says_event(_IS.sub("", name)) else f"{key}{sign}{_V}"
-    if " " in bare:
-        return match[0] if telling or len(bare.split()) > 3 else f"{key}{sign}{_V}"
     naming = _NAMING_KEY.fullmatch(name) is not None and not telling
+    if " " in bare:
+        words = bare.split()
+        says = telling or len(words) > 3 or (not naming and any(map(says_event, words)))
+        return match[0] if says else f"{key}{sign}{_V}"
     keeps = (not naming and (says_event_surely(bare) or says_outcome(bare))) or (
         telling and bare.replace("_", "").replace("-", "").isalpha()
     )
@@ -226,17 +232,16 @@ def _hide_quoted(match: re.Match[str]) -> str:
     )
     if says_event_surely(name) or says_outcome(name) or (after is not None and "{" in match.string[: match.start()]):
         return match[0]
-    return f"{match['quote']}{_V}{match['quote']}"
+    return f"{match['quote']}{_V}{match[0][-1]}"
 
 
 def _hide_sentence(match: re.Match[str]) -> str:
     # What a line begins with is what it says; and the method of a request says what was asked for.
-    method = _METHOD.match(match["words"])
-    if method is not None:
-        return f'"{method[0]}{_V}"'
-    if match.start() == 0:
-        return match[0]
-    return match[0] if any(says_event(word) for word in re.findall(r"[\w']+", match["words"])) else f'"{_V}"'
+    quote, words = match[0][0], match[0][1:-1]
+    if (method := _METHOD.match(words)) is not None:
+        return f"{quote}{method[0]}{_V}{quote}"
+    keeps = match.start() == 0 or any(says_event(word) for word in _SAID.findall(words))
+    return match[0] if keeps else f"{quote}{_V}{quote}"
 
 
 def _hide_named(match: re.Match[str]) -> str:
@@ -257,9 +262,11 @@ def _is_name(atom: str) -> bool:
         return True
     if "/" in atom:
         first, _, rest = atom.partition("/")
+        if not rest or _HOST.fullmatch(first):
+            return True
         if _PACKAGE.fullmatch(first) and (rest.startswith(".") or _PACKAGE.fullmatch(rest)):
             return True
-        return atom.count("/") >= 2 or (atom[0] in "/~." and len(atom) > 2)
+        return atom.count("/") >= 2 or (atom[0] in "/~." and len(atom) > 2) or bool(_FILE.fullmatch(rest))
     if len(atom) > 40:
         return True
     if "." not in atom[1:-1] or _CLASS.search(atom):

@@ -30,10 +30,38 @@ from tests.ingest.test_template import lines
         ("rank 3, symbol 4, bit 5", "rank <*>, symbol <*>, bit <*>"),
         ("iar 1 dear 2 iar 3 dear 4 iar 5 dear 6", "iar <*> dear <*>"),
         ("plain words alone", "plain words alone"),
+        ("took 5 ms: SELECT a, b FROM t WHERE id = 7", "took <*>: SELECT <*>"),
+        ('db="shop" query="DELETE FROM t WHERE x"', 'db=<*> query="DELETE <*>"'),
+        ("please select one of the list", "please select one of the list"),
+        ('"user added" pod="a/b-1"', '"user added" pod=<*>'),
+        ('{"ID":"7","Type":"ContainerStarted"}', '{"ID":<*>,"Type":"ContainerStarted"}'),
+        ("queue 'items' in vhost 'a': Adding mirror", "queue '<*>' in vhost '<*>': Adding mirror"),
+        ("Job `cron.daily' started", "Job `<*>' started"),
     ],
 )
 def test_names_are_hidden_and_what_happened_survives(message: str, family: str) -> None:
     assert family_text(mask(message)) == family
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "12|-5|1,234|1.2E+10|NaN|-Infinity|12%",
+        "15ms|1m30s|3 days|1 week|90 sec|PT1M30S|00:01:02",
+        "12 bytes|1 byte|1.5 KB|3KiB|100 kbps|2 Mbit/s",
+        "2024-01-02|2 Jan 2024|Tue Jan  2 10:00:00 UTC 2024|Tue, 02 Jan 2024 10:00:00 GMT|10:00 PM",
+        "10.0.0.1|::1|fe80::1%eth0|10.0.0.0/8|[::1]:8080|localhost|localhost:8080",
+        "/a/b/c|/|~/x|C:\\Users\\bob\\x.txt|src/app.yml|example.com/x",
+        "[1, 2, 3]|[1]|[]|[a, b]|[10.0.0.1, 10.0.0.2]",
+        "'abc'|'a b c'|''",
+        "1 packet|2 packets",
+        "1 entry|2 entries",
+        "a@b.com|<bob@x.io>",
+        "dGhpcyBpcyBh0Q==|a1b2c3|01HQ3K4N5M6P7R8S9T0V1W2X3Y",
+    ],
+)
+def test_the_forms_of_a_value_are_of_one_family(values: str) -> None:
+    assert len({family_text(mask(f"worker sent {value} of data")) for value in values.split("|")}) == 1
 
 
 @given(lines)
