@@ -24,7 +24,9 @@ def _score(formats: list[str], seed: int) -> tuple[Agreement, dict[object, set[s
     return compare_groupings(groups, [form for form, _ in written]), held
 
 
-@pytest.mark.parametrize(("name", "ga", "pairwise"), [("formats.txt", 0.77, 0.92), ("formats_held_out.txt", 0.73, 0.92)])
+@pytest.mark.parametrize(
+    ("name", "ga", "pairwise"), [("formats.txt", 0.77, 0.92), ("formats_held_out.txt", 0.73, 0.92)]
+)
 def test_lines_of_one_format_are_one_family(name: str, ga: float, pairwise: float) -> None:
     scores = [_score(formats, seed)[0] for seed, formats in enumerate(PROGRAMS[name].values())]
     assert len(scores) >= 15
