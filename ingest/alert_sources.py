@@ -14,8 +14,7 @@ from domain.settings import Settings
 from domain.telemetry import Alert
 from ingest import json_records, monitors, paging
 from ingest.mapped_alerts import cloudevents_id, decode_cloudevents, read_cloudevents, read_mappings
-from ingest.mended_json import read_json
-from ingest.payload import Decode, Decoded
+from ingest.payload import Decode, Decoded, parse_json
 from ingest.signatures import GRAFANA, PAGERDUTY, SENTRY, Scheme
 
 _BUILT_IN = (*json_records.ALERT_SOURCES, "pagerduty", "opsgenie", "datadog", "sentry", "cloudevents")
@@ -100,7 +99,7 @@ def with_payload(decode: Decode, digest: str) -> Decode:
         decoded: Decoded[Alert] = decode(body, content_type, environment, now_us)
         decoded.records = [replace(alert, payload=digest) for alert in decoded.records]
         if decoded.rejected and not decoded.refused:
-            decoded.refused.append(msgspec.json.encode(read_json(body)))
+            decoded.refused.append(msgspec.json.encode(parse_json(body, content_type)))
         return decoded
 
     return decode_with_payload

@@ -16,6 +16,7 @@ from domain.errors import PayloadError
 from domain.settings import Settings
 from ingest import cloudwatch, datadog, deployments, json_records, otlp, prometheus
 from ingest.alert_sources import AlertSources, with_payload
+from ingest.mapped_alerts import AlertMapping
 from ingest.payload import Decoded
 from ingest.prometheus_messages import WriteRequest, WriteRequestV2
 from ingest.replays import find_replay
@@ -133,6 +134,15 @@ def test_what_is_rejected_is_kept_and_read_again(name: str) -> None:
     taken, left = _again(kind, source, kept.replace(bad, good))
     assert left < rejected
     assert taken > 0 or name == "firehose"
+
+
+def test_lines_of_a_mapped_sender_are_kept_together() -> None:
+    mapping = AlertMapping.model_validate({"name": "title", "status": {"at": "state"}})
+    body = b'{"title": "disk full", "state": "on"}\n7\n'
+    decode = with_payload(partial(mapping.decode, "zabbix"), "")
+    decoded = decode(body, "application/x-ndjson", "e", NOW)
+    assert (len(decoded.records), decoded.rejected) == (1, 1)
+    assert [json.loads(kept) for kept in decoded.refused] == [[{"title": "disk full", "state": "on"}, 7]]
 
 
 def test_series_of_version_2_are_kept_as_those_of_version_1() -> None:
