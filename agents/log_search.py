@@ -37,7 +37,8 @@ async def search_logs(services: Services, query: LogQuery, text: str, before: st
     folded = text.casefold()
     holding = [number for number in written if number in on_page or folded in texts.get(number, "").casefold()]
     holding.sort(key=lambda number: (-written[number].lines, number))
-    near, note = await _near(services, text, [number for number in written if number not in set(holding)])
+    held = set(holding)
+    near, note = await _near(services, text, [number for number in written if number not in held])
     found = [(number, None) for number in holding[:_MOST_BY_TEXT]] + near
     templates = [_template_json(number, texts.get(number, ""), written[number], far) for number, far in found]
     return {**reply, "templates": templates, "note": note}

@@ -120,6 +120,7 @@ class Oracle:
                 told = dict(reply.json())
                 if self._fuse.is_set() and told.get("spooled"):
                     self._fuse.clear()
+                    self.tries["killed with its reply"] += 1
                     assert self._server.process is not None
                     self._server.process.send_signal(signal.SIGKILL)
                 return told
