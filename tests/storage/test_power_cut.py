@@ -43,7 +43,11 @@ class Disk:
         patch.setattr(spool, "sync_folder", synced_folder)
 
     def after_a_power_cut(self, copy: Path) -> None:
-        """Make a folder that holds what is left."""
+        """Make a folder that holds what is left; also of the hint how far it was drained, which nobody syncs."""
+        for path in self._folder.rglob("position"):
+            place = copy / path.relative_to(self._folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
         for path in sorted(self._folder.rglob("*.segment")):
             if path.name in self._named.get(path.parent, ()):
                 place = copy / path.relative_to(self._folder)
@@ -51,11 +55,15 @@ class Disk:
                 place.write_bytes(path.read_bytes()[: self._synced.get(path, 0)])
 
 
-class Away(IngestStore):
-    """A store whose database is away."""
+class Moody(IngestStore):
+    """A store whose database can be away."""
+
+    away = False
 
     async def write_all(self, batches: Sequence[tuple[PreparedBatch, int]]) -> list[Written]:
-        raise StorageUnavailable("away")
+        if self.away:
+            raise StorageUnavailable("away")
+        return await super().write_all(batches)
 
 
 def logs(environment: str, key: str) -> Batch:
@@ -73,8 +81,12 @@ async def test_what_is_acknowledged_is_on_the_disk_in_that_moment(
     database: Database, environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(tmp_path / "running", monkeypatch)
-    spooled = build(Away(database), tmp_path / "running", wait_seconds=0.5)
+    store = Moody(database)
+    spooled = build(store, tmp_path / "running", wait_seconds=0.5)
     async with spooled.running():
+        await spooled.take(logs(environment, "stored"))
+        assert await spooled.wait_drained(30)
+        store.away = True
         for number in range(4):
             taken = await spooled.take(logs(environment, f"k{number}"))
             disk.after_a_power_cut(tmp_path / f"cut{number}")
@@ -86,4 +98,4 @@ async def test_what_is_acknowledged_is_on_the_disk_in_that_moment(
         async with heir.running():
             assert await heir.wait_drained(30)
         rows = await database.fetch("power_cut_messages", (environment,))
-        assert [str(row[0]) for row in rows] == [f"k{n}" for n in range(number + 1)]
+        assert [str(row[0]) for row in rows] == ["stored", *(f"k{n}" for n in range(number + 1))]
