@@ -12,6 +12,7 @@ from agents.log_replies import LogQuery, Order, make_log_query
 from agents.replies import read_time
 from agents.services import Services
 from api.auth import Gate
+from domain.errors import QuestionError
 
 type _Moment = Annotated[str, Query(max_length=40)]
 
@@ -46,6 +47,8 @@ def logs_router(services: Services, gate: Gate) -> APIRouter:
     ) -> dict[str, Any]:
         """The newest lines; with `order` families (top, new, vanished, bursting); with `after` what has come since."""
         if order is not None:
+            if before or after is not None:
+                raise QuestionError("`before` and `after` are for lines: `order` lists families, up to `limit`.")
             body = await log_replies.read_families(services, asked, order)
             if code:
                 await add_code(services, body["families"])

@@ -31,7 +31,13 @@ def deliveries(environment: str) -> dict[str, Any]:
     """Return a body for each of the ways in, by its address."""
     nanos = f"{AT}000000000"
     log = {"timeUnixNano": nanos, "severityNumber": 9, "body": {"stringValue": "by otlp"}}
-    span = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "op", "startTimeUnixNano": nanos, "endTimeUnixNano": nanos}
+    span = {
+        "traceId": "ab" * 16,
+        "spanId": "cd" * 8,
+        "name": "op",
+        "startTimeUnixNano": nanos,
+        "endTimeUnixNano": nanos,
+    }
     point = {"timeUnixNano": nanos, "asDouble": 1.0}
     metric = {"name": "m", "gauge": {"dataPoints": [point]}}
     return {

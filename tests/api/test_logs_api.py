@@ -183,7 +183,15 @@ async def test_steps_and_templates_that_make_no_sense_are_refused(
 
 
 @pytest.mark.parametrize(
-    "query", [{"from": "tomorrow"}, {"level": "loud"}, {"from": "2026-01-02", "to": "2026-01-01"}, {"before": "x"}]
+    "query",
+    [
+        {"order": "top", "before": "5-5"},
+        {"order": "top", "after": "5"},
+        {"from": "tomorrow"},
+        {"level": "loud"},
+        {"from": "2026-01-02", "to": "2026-01-01"},
+        {"before": "x"},
+    ],
 )
 async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient, query: dict[str, str]) -> None:
     assert (await client.get("/query/logs", params=query)).status_code in (400, 422)
