@@ -7,7 +7,7 @@ once and kept; only what may reach over a blank (a label and its value, a number
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 from ingest.words import says_event
@@ -95,8 +95,12 @@ def mask_words(text: str) -> str:
     """Return a shape with every variable part as `<*>`, once over: the same as one pass of the alternation."""
     words = text.split(" ")
     masked: list[str | None] = [*map(_words.__getitem__, words)]
-    if None in masked:
-        masked = [*map(_mask_group, _join_groups(words, masked))]
+    while None in masked:
+        at = masked.index(None)
+        if not at or _together(words[at]) != _BEFORE:
+            return " ".join(map(_mask_group, _join_groups(text)))
+        group = f"{words[at - 1]} {words[at]}"  # a number and its unit, nearly always
+        words[at - 1 : at + 1], masked[at - 1 : at + 1] = [group], [_mask_group(group)]
     return " ".join(masked)  # type: ignore[arg-type]  # no None is left
 
 
@@ -118,11 +122,11 @@ def _together(word: str) -> int:
     return _AFTER * after | _BEFORE * (_ATTACHED.match(word) is not None) | _DATE * (_DATED.search(word) is not None)
 
 
-def _join_groups(words: Sequence[str], masked: Sequence[str | None]) -> Iterator[str]:
-    """Yield the words again, those that may have to be masked together as one."""
+def _join_groups(text: str) -> Iterator[str]:
+    """Yield the words, those that may have to be masked together as one."""
     group, before = "", 0
-    for at, (word, alone) in enumerate(zip(words, masked, strict=True)):
-        bits = _together(word) if alone is None else 0
+    for at, word in enumerate(text.split(" ")):
+        bits = 0 if _words[word] is not None else _together(word)
         if before & _DATE and _IN_DATE.match(word):
             bits |= _DATE
         if at and (before & _AFTER or bits & _BEFORE or (before & bits & _DATE)):
