@@ -24,7 +24,7 @@ _WORD_CHARS = 4
 _MAX_TOKENS = 160
 _GENERATION = 50_000
 _MOST_WAITING = 200
-_MOST_PATTERNS = 200
+_MOST_PLACES = 100
 _ENCLOSING = frozenset(("()", "[]", "<>", "''", '""', "`'", "``"))
 _NAME = "\x01"
 
@@ -77,7 +77,7 @@ class FamilySlots:
 
     def __init__(self) -> None:
         self._opened: set[str] = set()
-        self._patterns: dict[str, list[list[str]]] = {}
+        self._places: dict[str, list[tuple[int, ...]]] = {}
         self._open_texts: set[str] = set()
         self._names: _Generations[_Waiting] = _Generations()
         self._texts: _Generations[FreeTexts] = _Generations()
@@ -116,10 +116,11 @@ class FamilySlots:
         self._opened.add(text)
         tokens = split_words(text)
         self._open_texts.add(_without_names(tokens))
-        patterns = self._patterns.setdefault(_frame(tokens), [])
-        patterns.append(tokens)
-        patterns.sort(key=lambda pattern: -pattern.count(VARIABLE))
-        del patterns[_MOST_PATTERNS:]
+        places = tuple(at for at, token in enumerate(tokens) if token == VARIABLE)
+        known = self._places.setdefault(_frame(tokens), [])
+        if places not in known and len(known) < _MOST_PLACES:
+            known.append(places)
+            known.sort(key=len, reverse=True)
 
     def _find_open(self, text: str) -> str | None:
         for slot, said in find_texts(text):
@@ -130,9 +131,10 @@ class FamilySlots:
 
     def _find_pattern(self, tokens: Sequence[str]) -> str | None:
         """Return the slot that a family is part of; None where there is none, or nothing wider than itself."""
-        for pattern in self._patterns.get(_frame(tokens), ()):
-            if _is_part(tokens, pattern):
-                return None if pattern == tokens else "".join(pattern)
+        for places in self._places.get(_frame(tokens), ()):
+            slot = "".join(_put(tokens, places, VARIABLE))
+            if slot in self._opened and not any(_tells(tokens[at]) for at in places):
+                return None if all(tokens[at] == VARIABLE for at in places) else slot
         return None
 
     def _add_texts(self, text: str) -> list[Alias]:
@@ -198,8 +200,11 @@ def _count_names(waiting: _Waiting, at: int) -> int:
     return len({tokens[at] for tokens in waiting.families.values()})
 
 
-def _put(tokens: Sequence[str], places: Collection[int], what: str) -> list[str]:
-    return [what if at in places else token for at, token in enumerate(tokens)]
+def _put(tokens: Sequence[str], places: Iterable[int], what: str) -> list[str]:
+    put = [*tokens]
+    for at in places:
+        put[at] = what
+    return put
 
 
 def _frame(tokens: Sequence[str]) -> str:
@@ -209,14 +214,6 @@ def _frame(tokens: Sequence[str]) -> str:
 
 def _without_names(tokens: Sequence[str]) -> str:
     return "".join(_NAME if token == VARIABLE or (token[0].isalnum() and is_name(token)) else token for token in tokens)
-
-
-def _is_part(tokens: Sequence[str], pattern: Sequence[str]) -> bool:
-    """True where a family differs from a slot only in places that are open, and in no word that says what happened."""
-    return all(
-        token == place or (place == VARIABLE and not _tells(token))
-        for token, place in zip(tokens, pattern, strict=True)
-    )
 
 
 def _tells(token: str) -> bool:
