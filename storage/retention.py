@@ -50,6 +50,7 @@ class Dropped:
 class RetentionStatus:
     """What is kept: for how many days (0: for ever), since when (microseconds), and what the next run drops for its age.
 
+    `held` deliveries are too old and stay until the topology has read them, as it does while a server runs.
     `size` is what raw telemetry takes in the database, `max_bytes` what it may (0: any), both in bytes.
     """
 
@@ -58,6 +59,7 @@ class RetentionStatus:
     due: Dropped
     size: int = 0
     max_bytes: int = 0
+    held: int = 0
 
 
 class Retention:
@@ -122,7 +124,12 @@ class Retention:
         oldest = (await self._database.fetch("retention_oldest"))[0][0]
         size, _ = await self._measure()
         due = Dropped(*map(int, counts))
-        return RetentionStatus(self._days, None if oldest is None else int(oldest), due, size, self._max_bytes)
+        since = None if oldest is None else int(oldest)
+        return RetentionStatus(self._days, since, due, size, self._max_bytes, await self.count_held())
+
+    async def count_held(self) -> int:
+        """Return how many deliveries are too old, but stay until the topology has read them."""
+        return int((await self._database.fetch("retention_held", (self._oldest_us(),)))[0][0]) if self._days else 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Drop what is too old or too much every hour until `stop` is set. Outlives failures of the database."""
@@ -138,5 +145,7 @@ class Retention:
         """Return the `seq` up to which everything is to go; 0 for nothing."""
         if not self._days:
             return 0
-        oldest_us = time.time_ns() // 1000 - round(self._days * 24 * HOUR_US)
-        return int((await self._database.fetch("retention_cutoff", (oldest_us,)))[0][0])
+        return int((await self._database.fetch("retention_cutoff", (self._oldest_us(),)))[0][0])
+
+    def _oldest_us(self) -> int:
+        return time.time_ns() // 1000 - round(self._days * 24 * HOUR_US)

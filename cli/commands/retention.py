@@ -35,6 +35,7 @@ def status(days: DaysOption = None, as_json: JsonFlag = False) -> None:
     bound = f" of {found.max_bytes / 1e6:,.0f} MB" if found.max_bytes else ""
     console.print(styled(f"They take {found.size / 1e6:,.1f} MB{bound} in the database."), soft_wrap=True)
     console.print(styled(f"To be dropped now for their age: {_told(found.due)}."), soft_wrap=True)
+    _tell_held(found.held)
 
 
 def run(days: DaysOption = None, as_json: JsonFlag = False) -> None:
@@ -44,14 +45,23 @@ def run(days: DaysOption = None, as_json: JsonFlag = False) -> None:
     """
     notes = make_console(stderr=True)
     with notes.status(styled("looking", "dim")) as shown:
-        dropped = _with_retention(
-            days,
-            lambda retention: retention.drop(lambda so_far: shown.update(styled(f"dropped {_told(so_far)}", "dim"))),
-        )
+
+        async def drop(retention: Retention) -> tuple[Dropped, int]:
+            told = await retention.drop(lambda so_far: shown.update(styled(f"dropped {_told(so_far)}", "dim")))
+            return told, await retention.count_held()
+
+        dropped, held = _with_retention(days, drop)
     if as_json:
-        print_json(asdict(dropped))
+        print_json(asdict(dropped) | {"held": held})
         return
     make_console().print(styled(f"dropped {_told(dropped)}"))
+    _tell_held(held)
+
+
+def _tell_held(held: int) -> None:
+    if held:
+        text = f"{held:,} deliveries are too old, and stay until the topology has read them: a running server sees to that."
+        make_console(stderr=True).print(styled(text, "yellow"), soft_wrap=True)
 
 
 def _told(dropped: Dropped) -> str:

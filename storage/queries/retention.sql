@@ -5,6 +5,10 @@ SELECT LEAST(
   COALESCE((SELECT MIN(seq) - 1 FROM ingest_batch WHERE received_us >= ?), (SELECT seq FROM ingest_clock WHERE id = 1)),
   (SELECT seq FROM follower WHERE name = 'topology'))
 
+-- Deliveries that are too old, but that the topology has not read.
+-- name: retention_held
+SELECT COUNT(*) FROM ingest_batch WHERE seq > (SELECT seq FROM follower WHERE name = 'topology') AND received_us < ?
+
 -- name: retention_drop_logs
 DELETE FROM log_event WHERE seq <= ? ORDER BY seq LIMIT ?
 

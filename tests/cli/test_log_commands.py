@@ -106,6 +106,24 @@ def test_what_means_the_same_is_shown_below_the_lines(
     assert "by text only" not in found.stderr
 
 
+def test_retention_says_what_it_must_wait_for(
+    run: Run, stack: StackHandle, fresh_url: Callable[[], str], environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fresh_url()
+    asyncio.run(_migrate(url))
+    monkeypatch.setenv("CAUSEGRAPH_DATABASE_URL", url)
+    monkeypatch.setenv("CAUSEGRAPH_GRAPH_URL", stack.graph_url)
+    run("ingest", "-", "-e", environment, stdin=_line(time.time_ns() // 1000, "order 7 placed"))
+    old = ("--days", "0.00000001")
+    status = run("retention", "status", *old)
+    assert "To be dropped now for their age: 0 log events" in status.stdout
+    assert "1 deliveries are too old, and stay until the topology has read them" in status.stderr
+    dropped = json.loads(run("retention", "run", *old, "--json").stdout)
+    assert dropped == {"log_events": 0, "spans": 0, "metric_points": 0, "held": 1}
+    assert "a running server" in run("retention", "run", *old).stderr
+    assert run("retention", "status", "--days", "30").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

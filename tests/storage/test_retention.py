@@ -53,9 +53,11 @@ async def test_what_arrived_too_long_ago_goes_and_its_counts_stay(
     retention = Retention(own, 30)
     # The topology has not read them yet.
     assert await retention.drop() == Dropped()
+    assert (await retention.status()).held == 6  # three deliveries each of what is old and older
+    assert await Retention(own, 0).count_held() == 0
     await own.execute("retention_followed", (seq,))
     status = await retention.status()
-    assert (status.days, status.due) == (30, Dropped(6, 2, 2))
+    assert (status.days, status.due, status.held) == (30, Dropped(6, 2, 2), 0)
     told: list[Dropped] = []
     assert await retention.drop(told.append) == Dropped(6, 2, 2)
     assert told[-1] == Dropped(6, 2, 2)
