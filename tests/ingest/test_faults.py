@@ -135,12 +135,14 @@ class Oracle:
 def server() -> Iterator[Serve]:
     folder = Path(tempfile.mkdtemp(prefix="causegraph-faults-"))
     serve = Serve(folder / "data", {"CAUSEGRAPH_SPOOL_WAIT_SECONDS": "1"})
-    serve.start()
-    serve.wait()
-    yield serve
-    serve.stop()
-    stop_stack(serve.data_dir)
-    shutil.rmtree(folder)
+    try:
+        serve.start()
+        serve.wait()
+        yield serve
+    finally:
+        serve.stop()
+        stop_stack(serve.data_dir)
+        shutil.rmtree(folder)
 
 
 async def test_nothing_acknowledged_is_lost_or_counted_twice(server: Serve, environment: str) -> None:
