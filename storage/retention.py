@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from domain.errors import StorageError
 from domain.times import HOUR_US
 from storage.database import Database
 from storage.hourly import hourly
@@ -132,13 +133,20 @@ class Retention:
         return int((await self._database.fetch("retention_held", (self._oldest_us(),)))[0][0]) if self._days else 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Drop what is too old or too much every hour until `stop` is set. Outlives failures of the database."""
+        """Drop what is too old or too much every hour until `stop` is set. Outlives failures of the database.
+
+        The days to come are made at once: one that has log events already takes as long as these.
+        """
 
         async def step() -> None:
             dropped = await self.drop()
             if dropped != Dropped():
                 logger.info("Old telemetry was dropped", extra={"dropped": dropped})
 
+        try:
+            await self._partitions.prepare(time.time_ns() // 1000)
+        except StorageError as exc:
+            logger.warning("The days of log events could not be made", extra={"reason": str(exc)})
         await hourly(step, stop, _FIRST_SECONDS, "Old telemetry could not be dropped")
 
     async def _cutoff(self) -> int:

@@ -13,8 +13,8 @@ GROUP BY environment, service, name, slot_us, bucket
 
 -- Lines in place of requests: of level ERROR and above, and all of them.
 -- name: watch_lines
-SELECT environment, service, time_us - time_us MOD ? AS slot_us, COUNT(*), SUM(level >= 17)
-FROM log_event FORCE INDEX (by_seq) WHERE seq > ? AND seq <= ? GROUP BY environment, service, slot_us
+SELECT environment, service, slot_us - slot_us MOD ? AS slot, SUM(count), SUM(IF(level >= 17, count, 0))
+FROM log_arrival WHERE seq > ? AND seq <= ? GROUP BY environment, service, slot
 
 -- The names are those that `diagnosis.meters.role_of` may know; which they are it says itself.
 -- name: watch_points

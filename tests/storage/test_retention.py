@@ -116,6 +116,17 @@ async def test_days_go_at_once_and_what_came_late_stays(own: Database) -> None:
     assert await Retention(own, 30).drop() == Dropped()
 
 
+async def test_a_server_makes_the_days_before_they_are_written_to(own: Database) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(Retention(own, 30).run(stop))
+    async with asyncio.timeout(30):
+        while len(await days_of(own)) == 1:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await running
+    assert len(await days_of(own)) == 5  # today, three ahead, and what lies later
+
+
 async def test_a_day_in_use_is_waited_for_and_loses_nothing(own: Database) -> None:
     """Between the look at a day and its drop a delivery for it arrives."""
     now_us = time.time_ns() // 1000
