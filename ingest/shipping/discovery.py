@@ -101,23 +101,29 @@ def _stem(name: str) -> str:
     return name.partition(".")[0]
 
 
+def is_there(found: Found) -> bool:
+    """Say whether a file is still at the path where it was found: a rotation renames many at once."""
+    there = look_at(found.path)
+    return there is not None and there.identity == found.identity
+
+
 def holds_at(cursor: Cursor, found: Found) -> bool:
-    """Say whether a file begins with what was read of a file."""
+    """Say whether a file begins with what was read of a file; False where it is not at its path any more."""
     try:
         with Path(found.path).open("rb") as file:
-            return holds(cursor, file.fileno(), found.size)
+            return os.fstat(file.fileno()).st_ino == found.inode and holds(cursor, file.fileno(), found.size)
     except OSError:
         return False
 
 
-def is_copy_at(path: str, original: Cursor, original_fd: int = -1) -> bool:
-    """Say whether a file is a copy, perhaps not finished, of another one as it is now or as far as it was read.
+def is_copy(fd: int, original: Cursor, original_fd: int = -1) -> bool:
+    """Say whether an open file is a copy, perhaps not finished, of another one as it is now or as far as it was read.
 
     `original_fd` is the other file where it is open: by its path it may not be found any more.
     """
     try:
-        with Path(path).open("rb") as file, ExitStack() as closing:
-            fd, size = file.fileno(), os.fstat(file.fileno()).st_size
+        with ExitStack() as closing:
+            size = os.fstat(fd).st_size
             if original_fd < 0:
                 original_fd = closing.enter_context(Path(original.path).open("rb")).fileno()
             is_it = os.fstat(original_fd).st_ino == original.inode

@@ -20,14 +20,15 @@ from ingest.shipping.discovery import (
     find_files,
     find_moved,
     holds_at,
-    is_copy_at,
+    is_copy,
+    is_there,
     look_at,
     may_be_copy,
 )
 from ingest.shipping.formats import Form
 from ingest.shipping.line import Line
 from ingest.shipping.source import Portion
-from ingest.shipping.tail import Chunk, Cursor, Replaced, Tail, decode_cursor, encode_cursor
+from ingest.shipping.tail import Chunk, Cursor, Replaced, Tail, decode_cursor, encode_cursor, holds
 
 _STARTED = "started"  # the key that says that this source has run before
 _GONE_SECONDS = 3600.0
@@ -184,7 +185,7 @@ class FileSource:
             original = other.cursor
             if other is tail or original.copy_of or not may_be_copy(original, tail.cursor.path):
                 continue
-            if is_copy_at(tail.cursor.path, original, other.fd):
+            if is_copy(tail.fd, original, other.fd):  # by its path, another file may be found by now
                 if not original.offset:  # without a mark in it, its being cut short would not be noticed
                     tail.mtime_ns = -1
                     self._make_ready(other)
@@ -197,12 +198,20 @@ class FileSource:
         return False
 
     def _is_still_copy(self, tail: Tail, found: Found) -> bool:
-        if not holds_at(tail.cursor, found):
+        try:
+            if not tail.open():
+                tail.mtime_ns = -1  # it has been renamed since: it is looked at again
+                return True
+            if not holds(tail.cursor, tail.fd, found.size):
+                return False
+            original = next((other for other in self._tails.values() if other.key == tail.cursor.copy_of), None)
+            return (
+                original is None or found.size == tail.cursor.offset or is_copy(tail.fd, original.cursor, original.fd)
+            )
+        except OSError:
             return False
-        original = next((other for other in self._tails.values() if other.key == tail.cursor.copy_of), None)
-        return (
-            original is None or found.size == tail.cursor.offset or is_copy_at(found.path, original.cursor, original.fd)
-        )
+        finally:
+            tail.close()
 
     def _follow_missing(self, tail: Tail, now: float) -> None:
         """Look after a file that no pattern finds any more: renamed by a rotation, or deleted."""
@@ -281,7 +290,7 @@ class FileSource:
             return None, []
         copy, lines = self._tails.get(found.identity), []
         if copy is not None and copy.cursor.copy_of != tail.key and copy.cursor.offset:
-            if holds_at(copy.cursor, found):
+            if holds_at(copy.cursor, found) or not is_there(found):
                 return None, []  # it is read already
             lines = self._finish_file(copy)  # its inode was that of another file
         copy = copy or self._add(found)

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from ingest.shipping.discovery import may_be_copy
+from ingest.shipping.tail import Cursor
 from tests.ingest.shipping.following import Follower
 
 
@@ -209,6 +211,26 @@ def test_an_inode_that_belongs_to_another_file_by_now(log: Path, follower: Follo
         pytest.skip("this file system does not give inode numbers again")
     follower.restart()
     assert follower.settle() == ["one of the new file"]
+
+
+def test_files_that_are_renamed_while_one_is_compared(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation moves every number on, so that the path of a file that is being opened leads to its neighbour."""
+    first, second = log.with_name("app.log.1"), log.with_name("app.log.2")
+    follower = Follower(f"{log}.*")
+    _append(first, "first\n")
+    assert follower.settle() == ["first"]
+    _append(second, "second\nsecond, too\n")
+
+    def rotate_and_compare(cursor: Cursor, path: str) -> bool:
+        if not second.with_suffix(".3").exists():
+            second.rename(second.with_suffix(".3"))
+            first.rename(second)
+        return may_be_copy(cursor, path)
+
+    monkeypatch.setattr("ingest.shipping.files.may_be_copy", rotate_and_compare)
+    with closing(follower):
+        assert follower.settle() == ["second", "second, too"]
+        assert not follower.said
 
 
 def test_a_file_that_was_cut_and_is_as_long_as_before(log: Path, follower: Follower) -> None:
