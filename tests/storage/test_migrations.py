@@ -87,6 +87,7 @@ async def test_all_is_committed_before_the_lock_is_free(
     assert seen == [(step.version, step.name) for step in load_migrations()]
 
 
+@pytest.mark.long
 async def test_a_step_that_was_cut_short_anywhere_is_done_again(
     fresh_url: Callable[[], str], open_database: Open
 ) -> None:
