@@ -33,6 +33,11 @@ class Drain:
         self._settled = settled
         self._woken = asyncio.Event()
 
+    @property
+    def records(self) -> int:
+        """How many records are on their way into the database."""
+        return sum(lane.records for lane in self.lanes)
+
     def wake(self) -> None:
         """Say that there is something to drain."""
         self._woken.set()

@@ -134,7 +134,7 @@ class SpooledStore:
         So the sender and the database work at the same time, however few connections it sends over, and the sender is slowed
         down before rows have to be read from the disk again.
         """
-        on_their_way = sum(lane.records for lane in self._drain.lanes)
+        on_their_way = self._drain.records
         if on_their_way <= _FEW_RECORDS:
             return await self._answer(waiting, seconds)
         if on_their_way > _MANY_RECORDS and not self._drain.problem:
@@ -179,7 +179,7 @@ class SpooledStore:
     def _forget(self, waiting: Waiting) -> None:
         if self._waiting.get(waiting.head.delivery) is waiting:
             del self._waiting[waiting.head.delivery]
-        if self._eased is not None and sum(lane.records for lane in self._drain.lanes) <= _MANY_RECORDS:
+        if self._eased is not None and self._drain.records <= _MANY_RECORDS:
             self._eased.set_result(None)
             self._eased = None
 
@@ -209,7 +209,7 @@ class SpooledStore:
         age_us = max(0, time.time_ns() // 1000 - min(arrivals)) if arrivals else 0
         return SpoolStatus(
             deliveries=sum(len(lane.pending) for lane in lanes),
-            records=sum(lane.records for lane in lanes),
+            records=self._drain.records,
             bytes=sum(lane.bytes for lane in lanes),
             oldest_seconds=round(age_us / SECOND_US, 3),
             problem=self._drain.problem,
