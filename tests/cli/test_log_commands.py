@@ -82,23 +82,29 @@ async def _migrate(url: str) -> None:
     await database.close()
 
 
-def test_what_means_the_same_is_shown_below_the_lines(
-    run: Run, stack: StackHandle, fresh_url: Callable[[], str], environment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def run_apart(run: Run, stack: StackHandle, fresh_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Commands on a database that no other test writes to."""
     url = fresh_url()
     asyncio.run(_migrate(url))
     monkeypatch.setenv("CAUSEGRAPH_DATABASE_URL", url)
     monkeypatch.setenv("CAUSEGRAPH_GRAPH_URL", stack.graph_url)
+    return run
+
+
+def test_what_means_the_same_is_shown_below_the_lines(
+    run_apart: Run, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CAUSEGRAPH_EMBEDDER", "builtin")
     now = time.time_ns() // 1000
     lines = _line(now, "disk [b]7[/b] is full", "error") + _line(now, "order 7 placed")
-    run("ingest", "-", "-e", environment, stdin=lines)
+    run_apart("ingest", "-", "-e", environment, stdin=lines)
     question = ("logs", "search", "no space left on device", "-e", environment)
-    early = run(*question)
+    early = run_apart(*question)
     assert "holds that" in early.stdout
     assert "`causegraph backfill` does it now" in " ".join(early.stderr.split())
-    run("backfill")
-    found = run(*question)
+    run_apart("backfill")
+    found = run_apart(*question)
     assert "Near in meaning:" in found.stdout
     last = found.stdout.splitlines()[-1].split()
     assert (float(last[0]) < 0.7, last[1:4]) == (True, ["1", "shop", "ERROR"])
@@ -106,22 +112,16 @@ def test_what_means_the_same_is_shown_below_the_lines(
     assert "by text only" not in found.stderr
 
 
-def test_retention_says_what_it_must_wait_for(
-    run: Run, stack: StackHandle, fresh_url: Callable[[], str], environment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = fresh_url()
-    asyncio.run(_migrate(url))
-    monkeypatch.setenv("CAUSEGRAPH_DATABASE_URL", url)
-    monkeypatch.setenv("CAUSEGRAPH_GRAPH_URL", stack.graph_url)
-    run("ingest", "-", "-e", environment, stdin=_line(time.time_ns() // 1000, "order 7 placed"))
+def test_retention_says_what_it_must_wait_for(run_apart: Run, environment: str) -> None:
+    run_apart("ingest", "-", "-e", environment, stdin=_line(time.time_ns() // 1000, "order 7 placed"))
     old = ("--days", "0.00000001")
-    status = run("retention", "status", *old)
+    status = run_apart("retention", "status", *old)
     assert "To be dropped now for their age: 0 log events" in status.stdout
     assert "1 deliveries are too old, and stay until the topology has read them" in status.stderr
-    dropped = json.loads(run("retention", "run", *old, "--json").stdout)
+    dropped = json.loads(run_apart("retention", "run", *old, "--json").stdout)
     assert dropped == {"log_events": 0, "spans": 0, "metric_points": 0, "held": 1}
-    assert "a running server" in run("retention", "run", *old).stderr
-    assert run("retention", "status", "--days", "30").stderr == ""
+    assert "a running server" in run_apart("retention", "run", *old).stderr
+    assert run_apart("retention", "status", "--days", "30").stderr == ""
 
 
 @pytest.mark.parametrize(
